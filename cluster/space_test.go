@@ -1,0 +1,67 @@
+package cluster
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func TestSpaceIsJudgedByBytesAndFiles(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		s    Space
+		was  SpaceLevel
+		want SpaceLevel
+	}{
+		{"empty", Space{TotalBytes: 100, FreeBytes: 100}, SpaceAmple, SpaceAmple},
+		{"below", Space{TotalBytes: 100, FreeBytes: 21}, SpaceAmple, SpaceAmple},
+		{"tight", Space{TotalBytes: 100, FreeBytes: 20}, SpaceAmple, SpaceTight},
+		{"full", Space{TotalBytes: 100, FreeBytes: 10}, SpaceAmple, SpaceFull},
+		{"nothing left", Space{TotalBytes: 100, FreeBytes: 0}, SpaceTight, SpaceFull},
+		{"no files left", Space{TotalBytes: 100, FreeBytes: 90, TotalFiles: 1000, FreeFiles: 3}, SpaceAmple, SpaceFull},
+		{"files not counted", Space{TotalBytes: 100, FreeBytes: 90}, SpaceAmple, SpaceAmple},
+		{"not measured", Space{}, SpaceAmple, SpaceAmple},
+		{"stays full", Space{TotalBytes: 100, FreeBytes: 11}, SpaceFull, SpaceFull},
+		{"heals to tight", Space{TotalBytes: 100, FreeBytes: 12}, SpaceFull, SpaceTight},
+		{"stays tight", Space{TotalBytes: 100, FreeBytes: 21}, SpaceTight, SpaceTight},
+		{"heals", Space{TotalBytes: 100, FreeBytes: 22}, SpaceTight, SpaceAmple},
+		{"heals at once", Space{TotalBytes: 100, FreeBytes: 90}, SpaceFull, SpaceAmple},
+	} {
+		if got := tt.s.Judge(tt.was); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// A level that is judged again without news is the same one, and more room
+// never makes it worse.
+func TestSpaceLevelIsSteadyAndMonotonic(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		total := rapid.Int64Range(1, 1<<50).Draw(t, "total")
+		free := rapid.Int64Range(0, total).Draw(t, "free")
+		was := SpaceLevel(rapid.IntRange(0, 2).Draw(t, "was"))
+		s := Space{TotalBytes: total, FreeBytes: free}
+		level := s.Judge(was)
+		if again := s.Judge(level); again != level {
+			t.Fatalf("%v becomes %v without news", level, again)
+		}
+		s.FreeBytes = rapid.Int64Range(free, total).Draw(t, "more")
+		if better := s.Judge(was); better > level {
+			t.Fatalf("more room makes %v of %v", better, level)
+		}
+		if p := s.Percent(); p < 0 || p > 100 {
+			t.Fatalf("%d%%", p)
+		}
+	})
+}
+
+func TestSpaceSaysItsNumber(t *testing.T) {
+	for want, s := range map[string]Space{
+		"91% full (1.8 of 20.0 GB free)":   {TotalBytes: 20 << 30, FreeBytes: 1850 << 20},
+		"100% full (3 of 1000 files left)": {TotalBytes: 20 << 30, FreeBytes: 19 << 30, TotalFiles: 1000, FreeFiles: 3},
+	} {
+		if got := s.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
