@@ -1,0 +1,88 @@
+package scheduler
+
+import "paas/cluster"
+
+// world is the state, indexed once per pass: hosts with what is reserved on
+// them, allocations by app.
+type world struct {
+	state  *cluster.State
+	hosts  []host // by node ID
+	byID   map[cluster.NodeID]int
+	allocs map[cluster.AppName][]*cluster.Allocation // oldest first
+}
+
+// host is a node and what is reserved on it, this pass's placements included.
+type host struct {
+	node     *cluster.Node
+	memory   int64 // bytes reserved
+	cpuMilli int64
+}
+
+// demand is what one replica needs of a host.
+type demand struct {
+	memory   int64
+	cpuMilli int64
+	arch     string
+}
+
+func newWorld(s *cluster.State) *world {
+	w := &world{state: s, byID: map[cluster.NodeID]int{}, allocs: map[cluster.AppName][]*cluster.Allocation{}}
+	for n := range s.Nodes() {
+		w.byID[n.ID] = len(w.hosts)
+		w.hosts = append(w.hosts, host{node: n})
+	}
+	// Allocations come app by app, so one app's releases are looked up once.
+	var app cluster.AppName
+	var list []*cluster.Allocation
+	releases := map[cluster.ReleaseVersion]*cluster.Release{}
+	for a := range s.Allocations() {
+		if a.App != app {
+			w.allocs[app] = list
+			app, list = a.App, nil
+			clear(releases)
+		}
+		list = append(list, a)
+		i, known := w.byID[a.Node]
+		if !known || !a.Live() {
+			continue
+		}
+		r, seen := releases[a.Release]
+		if !seen {
+			r, _ = s.Release(a.App, a.Release)
+			releases[a.Release] = r
+		}
+		w.hosts[i].reserve(demandOf(r, a.Type))
+	}
+	w.allocs[app] = list
+	return w
+}
+
+// node returns the node of that ID, or nil.
+func (w *world) node(id cluster.NodeID) *cluster.Node {
+	if i, ok := w.byID[id]; ok {
+		return w.hosts[i].node
+	}
+	return nil
+}
+
+// nodeName names a node for people.
+func (w *world) nodeName(id cluster.NodeID) string {
+	if n := w.node(id); n != nil && n.Name != "" {
+		return n.Name
+	}
+	return string(id)
+}
+
+func (h *host) reserve(d demand)  { h.memory += d.memory; h.cpuMilli += d.cpuMilli }
+func (h *host) release(d demand)  { h.memory -= d.memory; h.cpuMilli -= d.cpuMilli }
+func (h *host) freeMemory() int64 { return h.node.MemoryBytes - h.memory }
+func (h *host) freeCPU() int64    { return h.node.CPUMilli - h.cpuMilli }
+
+// demandOf returns what a replica of type t needs; nothing if r is gone.
+func demandOf(r *cluster.Release, t cluster.ProcessType) demand {
+	if r == nil {
+		return demand{}
+	}
+	proc := r.Processes[t]
+	return demand{memory: proc.MemoryBytes, cpuMilli: proc.CPUMilli, arch: r.Image.Arch}
+}
