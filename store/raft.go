@@ -1,0 +1,118 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+
+	"paas/cluster"
+)
+
+const (
+	logFile = "raft.db"
+	// snapshotDir is the library's own name for it.
+	snapshotDir = "snapshots"
+	// keptSnapshots: the newest, and one before it should the newest be damaged.
+	keptSnapshots = 2
+	// cachedEntries are kept in memory for followers that are nearly up to date.
+	cachedEntries = 512
+	// lockWait bounds the wait for another process to let go of the log.
+	lockWait = 2 * time.Second
+
+	// The defaults of contract: half of Consul's production values, twice and more
+	// the fsync of a busy disk.
+	defaultTimeout = 300 * time.Millisecond
+	defaultLease   = 150 * time.Millisecond
+	defaultCommit  = 20 * time.Millisecond
+	// aloneTimeout is enough where there is nobody to wait for.
+	aloneTimeout = 100 * time.Millisecond
+)
+
+// stores are where one server's Raft keeps its things.
+type stores struct {
+	disk      *disk
+	snapshots raft.SnapshotStore
+	transport raft.Transport
+	close     func() error
+}
+
+// openStores opens log, snapshots and transport in c.Dir.
+func openStores(c Config) (*stores, error) {
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if err := ownSnapshots(c.Dir); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	path := filepath.Join(c.Dir, logFile)
+	bolt, err := raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{Timeout: lockWait}, MsgpackUseNewTimeFormat: true})
+	if errors.Is(err, bbolt.ErrTimeout) {
+		return nil, cluster.Conflict("store_locked", "the data directory is in use").
+			Because("another process holds %s", path).WithHint("stop the other paas process first").Wrap(err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open raft log %s: %w", path, err)
+	}
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(c.Dir, keptSnapshots, newRaftLog(c.Logger))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open snapshots: %w", err), bolt.Close())
+	}
+	reserve := func() { reserveLog(path) }
+	reserve()
+	return &stores{
+		disk:      &disk{LogStore: bolt, stable: bolt, logger: c.Logger, reserve: reserve},
+		snapshots: snapshots,
+		transport: c.transport(),
+		close:     bolt.Close,
+	}, nil
+}
+
+// ownSnapshots makes the folder of the snapshots before the library does, which
+// would let everybody read what it puts there.
+func ownSnapshots(dir string) error {
+	dir = filepath.Join(dir, snapshotDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o700) // one of an earlier version
+}
+
+// transport is the given Stream, or one that reaches nobody and opens no port.
+func (c Config) transport() raft.Transport {
+	if c.Stream == nil {
+		_, t := raft.NewInmemTransport(raft.ServerAddress(c.Address))
+		return t
+	}
+	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: c.Stream, MaxPool: 3, Timeout: 10 * time.Second, Logger: newRaftLog(c.Logger),
+	})
+}
+
+// raftConfig is c in Raft's terms.
+func (c Config) raftConfig() *raft.Config {
+	r := raft.DefaultConfig()
+	r.LocalID = raft.ServerID(c.Node)
+	r.HeartbeatTimeout = c.HeartbeatTimeout
+	r.ElectionTimeout = c.ElectionTimeout
+	r.LeaderLeaseTimeout = c.LeaderLease
+	r.CommitTimeout = c.CommitTimeout
+	r.BatchApplyCh = true
+	r.MaxAppendEntries = 512
+	r.ShutdownOnRemove = false
+	r.NoLegacyTelemetry = true
+	r.Logger = newRaftLog(c.Logger)
+	return r
+}
+
+// alone is a group of which c's server is the only voter.
+func (c Config) alone() raft.Configuration {
+	return raft.Configuration{Servers: []raft.Server{{
+		Suffrage: raft.Voter, ID: raft.ServerID(c.Node), Address: raft.ServerAddress(c.Address),
+	}}}
+}

@@ -1,0 +1,166 @@
+package store
+
+// The numbers of the commands in the log. Append only: a number is never used
+// again and never changes its meaning.
+const (
+	typeUnknown CommandType = iota
+	typeBootstrap
+	typeCreateApp
+	typeUpdateApp
+	typeDestroyApp
+	typeChangeConfig
+	typeScale
+	typeRestart
+	typeCreateRelease
+	typeRollback
+	typeStartBuild
+	typeFinishBuild
+	typeApplyPlan
+	typeObserve
+	typeRegisterNode
+	typeSetNodeState
+	typeAddDomain
+	typeRemoveDomain
+	typeCreateToken
+	typeExchangeToken
+	typeRevokeToken
+	typePutFile
+	typeDeleteFile
+	typeAcquireLock
+	typeReleaseLock
+	typeAudit
+	typesEnd // keep last
+)
+
+// newCommand returns an empty command of type t to decode into; nil if this
+// server does not know t.
+func newCommand(t CommandType) Command {
+	switch t {
+	case typeBootstrap:
+		return &Bootstrap{}
+	case typeCreateApp:
+		return &CreateApp{}
+	case typeUpdateApp:
+		return &UpdateApp{}
+	case typeDestroyApp:
+		return &DestroyApp{}
+	case typeChangeConfig:
+		return &ChangeConfig{}
+	case typeScale:
+		return &Scale{}
+	case typeRestart:
+		return &Restart{}
+	case typeCreateRelease:
+		return &CreateRelease{}
+	case typeRollback:
+		return &Rollback{}
+	case typeStartBuild:
+		return &StartBuild{}
+	case typeFinishBuild:
+		return &FinishBuild{}
+	case typeApplyPlan:
+		return &ApplyPlan{}
+	case typeObserve:
+		return &Observe{}
+	case typeRegisterNode:
+		return &RegisterNode{}
+	case typeSetNodeState:
+		return &SetNodeState{}
+	case typeAddDomain:
+		return &AddDomain{}
+	case typeRemoveDomain:
+		return &RemoveDomain{}
+	case typeCreateToken:
+		return &CreateToken{}
+	case typeExchangeToken:
+		return &ExchangeToken{}
+	case typeRevokeToken:
+		return &RevokeToken{}
+	case typePutFile:
+		return &PutFile{}
+	case typeDeleteFile:
+		return &DeleteFile{}
+	case typeAcquireLock:
+		return &AcquireLock{}
+	case typeReleaseLock:
+		return &ReleaseLock{}
+	case typeAudit:
+		return &Audit{}
+	}
+	return nil
+}
+
+// Type implements Command.
+func (c Bootstrap) Type() CommandType { return typeBootstrap }
+
+// Type implements Command.
+func (c CreateApp) Type() CommandType { return typeCreateApp }
+
+// Type implements Command.
+func (c UpdateApp) Type() CommandType { return typeUpdateApp }
+
+// Type implements Command.
+func (c DestroyApp) Type() CommandType { return typeDestroyApp }
+
+// Type implements Command.
+func (c ChangeConfig) Type() CommandType { return typeChangeConfig }
+
+// Type implements Command.
+func (c Scale) Type() CommandType { return typeScale }
+
+// Type implements Command.
+func (c Restart) Type() CommandType { return typeRestart }
+
+// Type implements Command.
+func (c CreateRelease) Type() CommandType { return typeCreateRelease }
+
+// Type implements Command.
+func (c Rollback) Type() CommandType { return typeRollback }
+
+// Type implements Command.
+func (c StartBuild) Type() CommandType { return typeStartBuild }
+
+// Type implements Command.
+func (c FinishBuild) Type() CommandType { return typeFinishBuild }
+
+// Type implements Command.
+func (c ApplyPlan) Type() CommandType { return typeApplyPlan }
+
+// Type implements Command.
+func (c Observe) Type() CommandType { return typeObserve }
+
+// Type implements Command.
+func (c RegisterNode) Type() CommandType { return typeRegisterNode }
+
+// Type implements Command.
+func (c SetNodeState) Type() CommandType { return typeSetNodeState }
+
+// Type implements Command.
+func (c AddDomain) Type() CommandType { return typeAddDomain }
+
+// Type implements Command.
+func (c RemoveDomain) Type() CommandType { return typeRemoveDomain }
+
+// Type implements Command.
+func (c CreateToken) Type() CommandType { return typeCreateToken }
+
+// Type implements Command.
+func (c ExchangeToken) Type() CommandType { return typeExchangeToken }
+
+// Type implements Command.
+func (c RevokeToken) Type() CommandType { return typeRevokeToken }
+
+// Type implements Command.
+func (c PutFile) Type() CommandType { return typePutFile }
+
+// Type implements Command.
+func (c DeleteFile) Type() CommandType { return typeDeleteFile }
+
+// Type implements Command.
+func (c AcquireLock) Type() CommandType { return typeAcquireLock }
+
+// Type implements Command.
+func (c ReleaseLock) Type() CommandType { return typeReleaseLock }
+
+// Type implements Command.
+func (c Audit) Type() CommandType { return typeAudit }
