@@ -1,0 +1,105 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"sync"
+
+	"paas/cluster"
+)
+
+// limitSteps puts all build steps of the engine under this builder's limits and
+// returns the group to put the classic builder's containers into; "" where there
+// is none. A build goes on without: that is worth one warning, not an outage.
+func (b *Builder) limitSteps(ctx context.Context) (*stepGroup, int64) {
+	f, err := b.engine.controlGroups(ctx)
+	if err != nil {
+		return nil, 0 // the build itself says that the engine is away
+	}
+	l := b.config.Limits
+	setDefault(&l.MemoryBytes, stepMemory(f.MemoryBytes))
+	setDefault(&l.CPUMilli, stepCPU(f.Processors))
+	g, err := stepGroupOf(f, cgroupRoot)
+	if err == nil {
+		err = g.limit(l)
+	}
+	if err != nil {
+		b.unlimited.Do(func() {
+			b.logger.Warn("build steps under BuildKit have no limits of memory, processes and CPU", "err", err)
+		})
+		return nil, l.MemoryBytes
+	}
+	return g, l.MemoryBytes
+}
+
+// CheckLimits says why build steps on this host's engine cannot be limited; nil
+// when they can. It changes nothing.
+func CheckLimits(ctx context.Context) error {
+	e, err := newEngine()
+	if err != nil {
+		return err
+	}
+	defer e.client.Close()
+	f, err := e.controlGroups(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = stepGroupOf(f, cgroupRoot)
+	if err == nil && os.Geteuid() != 0 {
+		err = fmt.Errorf("%w: only root may write control groups", errNoStepGroup)
+	}
+	if err != nil {
+		return cluster.Errorf(cluster.KindUnavailable, "build limits", "build steps run without limits of memory, processes and CPU").Because("%v", err).Wrap(err)
+	}
+	return nil
+}
+
+// buildLimited puts the steps under the host's limits and says so when a build
+// failed for want of memory.
+func (j *job) buildLimited(ctx context.Context, kind Engine, s buildSpec) (string, error) {
+	group, memory := j.b.limitSteps(ctx)
+	s.limits.MemoryBytes = memory
+	var watch *memoryWatch
+	if group != nil {
+		s.parent = "/" + stepParent
+		var err error
+		if watch, err = group.watchMemory(); err != nil {
+			j.b.logger.Warn("a build that runs out of memory will not be told so", "err", err)
+		}
+		defer watch.Close() // a descriptor of ours: nothing is lost
+	}
+	beating, end := context.WithCancel(ctx)
+	var beat sync.WaitGroup
+	beat.Go(func() { j.out.heartbeat(beating, "building") })
+	defer beat.Wait()
+	defer end()
+	id, err := j.buildWith(ctx, kind, s)
+	if errors.Is(err, errNoSession) && ctx.Err() == nil {
+		j.warn("the engine has no BuildKit; using its classic builder")
+		id, err = j.buildWith(ctx, EngineClassic, s)
+	}
+	var ended *engineError
+	if errors.As(err, &ended) && watch.ranOut() {
+		return "", &engineError{outOfMemory(ended.text, memory)}
+	}
+	return id, err
+}
+
+// killedRE matches how both builders end a step that SIGKILL ended.
+var killedRE = regexp.MustCompile(`code: 137\b`)
+
+// stepEndedRE matches how both builders say that a step ended by itself.
+var stepEndedRE = regexp.MustCompile(`code: [0-9]+\s*$`)
+
+// outOfMemory says what killed a step. One that was not killed
+// may have caught the death of a child, or failed beside it.
+func outOfMemory(text string, memory int64) string {
+	text = plainBuildError(text)
+	if killedRE.MatchString(text) {
+		return fmt.Sprintf("the build ran out of memory: %s are for all builds of this host; %s", humanBytes(memory), text)
+	}
+	return fmt.Sprintf("%s (memory ran out during the build: %s are for all builds of this host)", text, humanBytes(memory))
+}
