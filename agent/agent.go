@@ -1,0 +1,252 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"paas/api"
+	"paas/cluster"
+	"paas/identity"
+	"paas/router"
+)
+
+// Config is what an Agent is made of.
+type Config struct {
+	// Dir keeps what the agent must know without a server; made if absent, 0700.
+	Dir string
+	// Node returns the host's newest identity: its certificate is renewed while the
+	// agent runs, its ID and role never change.
+	Node    func() *identity.Node
+	Cluster cluster.ClusterID
+	Name    string // host name, for people; "" means the host's own
+	Zone    string
+	Version string
+	Labels  map[string]string
+	// Address is host:port of the node's port between hosts, "" if it has none.
+	Address string
+	// Apps says that the node runs replicas. Without it the agent needs no container
+	// engine and runs only the router.
+	Apps bool
+	// Servers are the addresses to dial, host:port, nearest first.
+	Servers []string
+	Router  *RouterConfig // nil: no router here
+	// Offer are more TCP ports of this host that containers and builds may reach.
+	Offer  []uint16
+	Logger *slog.Logger // nil discards
+}
+
+// RouterConfig says where the node's router listens.
+type RouterConfig struct {
+	HTTP, HTTPS string
+	HTTPSPort   int // what clients see; 0 means the HTTPS listener's
+}
+
+// Agent runs one node. All methods are safe for concurrent use; Run is called once.
+type Agent struct {
+	config       Config
+	log          *slog.Logger
+	docker       *docker // nil without Apps
+	memory       *memory
+	board        *board
+	origins      *origins // nil without Apps
+	reconciler   *reconciler
+	calls        *calls
+	space        *spaceWatch
+	router       *router.Router // nil without one
+	certificates *newestSession
+	registry     atomic.Pointer[api.RegistryEndpoint] // from the newest welcome; nil: never met a server
+
+	ready     chan struct{} // closed by Run, see Ready
+	met       chan struct{} // closed by the first welcome
+	connected sync.Once     // closes met
+	settled   chan struct{} // closed by the first good pass over a server's set
+	once      sync.Once     // closes settled
+}
+
+// New opens Config.Dir and binds the router's listeners. It starts nothing; Run
+// must follow, for it also closes them.
+func New(c Config) (*Agent, error) {
+	if c.Node == nil || c.Cluster == "" || len(c.Servers) == 0 {
+		return nil, errors.New("agent: Config.Node, Cluster and Servers are required")
+	}
+	if c.Name == "" {
+		c.Name, _ = os.Hostname() // a node without a name is shown by its ID
+	}
+	me := c.Node()
+	a := &Agent{config: c, certificates: &newestSession{}, ready: make(chan struct{}), met: make(chan struct{}), settled: make(chan struct{}),
+		log: cmp.Or(c.Logger, slog.New(slog.DiscardHandler)).With("component", "agent", "node", me.ID)}
+	var rt runtime
+	if c.Apps {
+		var err error
+		if a.docker, err = newDocker(c.Cluster); err != nil {
+			return nil, err
+		}
+		rt = a.docker.runtime()
+	}
+	if err := a.remember(rt); err != nil {
+		return nil, err
+	}
+	a.space = &spaceWatch{dir: c.Dir, root: a.engineRoot}
+	if c.Router == nil {
+		return a, nil
+	}
+	var err error
+	a.router, err = router.New(router.Config{HTTP: c.Router.HTTP, HTTPS: c.Router.HTTPS, HTTPSPort: c.Router.HTTPSPort,
+		Node: me.ID, Zone: c.Zone, Dir: filepath.Join(c.Dir, "router"), Certificates: a.certificates,
+		Dial: a.dialUpstream, Logger: c.Logger})
+	if err != nil {
+		return nil, errors.Join(err, a.memory.close())
+	}
+	return a, nil
+}
+
+// remember opens the agent's memory and makes what works from it.
+func (a *Agent) remember(rt runtime) error {
+	var err error
+	if a.memory, err = openMemory(a.config.Dir); err != nil {
+		return err
+	}
+	set, err := a.memory.assignments()
+	if err != nil {
+		a.log.Warn("last assignments are lost; waiting for a server", "err", err)
+		set = nil
+	}
+	registry, err := a.memory.registry()
+	if err != nil {
+		a.log.Warn("last registry is lost; waiting for a server", "err", err)
+	}
+	a.registry.Store(registry)
+	seen, err := a.memory.observed()
+	if err != nil {
+		return errors.Join(err, a.memory.close())
+	}
+	a.board = newBoard(seen, a.keep, a.drop)
+	if a.config.Apps {
+		a.origins = newOrigins(a.board, rt.containers.Inspect)
+	}
+	archive, life := newArchive(), randomName()
+	endpoint := func() api.RegistryEndpoint {
+		if e := a.registry.Load(); e != nil {
+			return *e
+		}
+		return api.RegistryEndpoint{}
+	}
+	a.reconciler = newReconciler(&shared{cluster: a.config.Cluster, life: life, runtime: rt, probe: checkReplica, board: a.board, archive: archive,
+		registry: endpoint, listening: listeningPorts, starts: make(chan struct{}, startLimit(goruntime.NumCPU())), log: a.log}, set)
+	a.calls = &calls{cluster: a.config.Cluster, life: life, runtime: rt, board: a.board, archive: archive,
+		assignment: a.reconciler.assignment, registry: endpoint}
+	return nil
+}
+
+// keep and drop make the board durable. It is a convenience of restarts: an
+// agent that cannot write still runs its node.
+func (a *Agent) keep(o api.Observed) {
+	if err := a.memory.saveObserved(o); err != nil {
+		a.log.Warn("observation not saved", "alloc", o.ID, "err", err)
+	}
+}
+
+func (a *Agent) drop(id cluster.AllocationID) {
+	if a.origins != nil {
+		a.origins.forget(id)
+	}
+	if err := a.memory.forget(id); err != nil {
+		a.log.Warn("observation not dropped", "alloc", id, "err", err)
+	}
+}
+
+// Run works until ctx ends. The containers go on: that is how an agent is
+// upgraded. The order of the end: session, replicas and router stop together,
+// then the memory closes.
+func (a *Agent) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	if a.config.Apps {
+		g.Go(func() error { return a.runApps(ctx) })
+	} else {
+		a.once.Do(func() { close(a.settled) })
+	}
+	if a.router != nil {
+		g.Go(func() error { return a.router.Run(ctx) })
+	}
+	g.Go(func() error { return a.keepSession(ctx) })
+	g.Go(func() error { return a.space.run(ctx) })
+	g.Go(func() error { return a.announce(ctx) })
+	err := g.Wait()
+	if a.docker != nil {
+		_ = a.docker.client.Close() // idle connections only
+	}
+	if closing := a.memory.close(); closing != nil {
+		err = errors.Join(err, fmt.Errorf("close agent memory: %w", closing))
+	}
+	return err
+}
+
+// runApps runs what needs the engine.
+func (a *Agent) runApps(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	wall := a.firewall()
+	g.Go(func() error { return wall.run(ctx) })
+	g.Go(func() error { return a.reconciler.watch(ctx) })
+	g.Go(func() error {
+		return a.reconciler.run(ctx, func() { a.once.Do(func() { close(a.settled) }) })
+	})
+	return g.Wait()
+}
+
+// firewall offers containers what this node offers to everybody: its router and
+// its port between hosts, where each caller has to say who it is; and what its
+// operator said.
+func (a *Agent) firewall() *firewall {
+	offered := []string{a.config.Address}
+	if a.router != nil {
+		offered = append(offered, a.router.HTTPAddr().String(), a.router.HTTPSAddr().String())
+	}
+	ports := slices.Concat(offeredPorts(offered...), a.config.Offer)
+	slices.Sort(ports)
+	return &firewall{cluster: a.config.Cluster, ports: slices.Compact(ports), engine: a.docker, log: a.log, dirty: make(chan struct{}, 1)}
+}
+
+// announce closes ready when everything was met.
+func (a *Agent) announce(ctx context.Context) error {
+	for _, c := range []chan struct{}{a.met, a.settled} {
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	close(a.ready)
+	return nil
+}
+
+// Ready is closed when a session is up, the first full set of assignments was
+// reconciled, and the router (if any) listens.
+func (a *Agent) Ready() <-chan struct{} { return a.ready }
+
+// HTTPAddr is where the router answers plain HTTP; nil without a router.
+func (a *Agent) HTTPAddr() net.Addr {
+	if a.router == nil {
+		return nil
+	}
+	return a.router.HTTPAddr()
+}
+
+// HTTPSAddr is where the router answers HTTPS; nil without a router.
+func (a *Agent) HTTPSAddr() net.Addr {
+	if a.router == nil {
+		return nil
+	}
+	return a.router.HTTPSAddr()
+}

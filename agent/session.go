@@ -1,0 +1,152 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"paas/api"
+	"paas/cluster"
+	"paas/identity"
+	"paas/router"
+)
+
+const (
+	// dialTimeout leaves time for a second server inside half a lease.
+	dialTimeout = api.NodeLease / 4
+	// A server that does not answer is tried again soon: 5,000 agents spread over a
+	// second are no stampede.
+	redialFirst = 100 * time.Millisecond
+	redialLimit = time.Second
+	// sessionSound is how long a session must last for the next wait to be short again.
+	sessionSound = 5 * time.Second
+)
+
+// keepSession keeps one session with one of the servers until ctx ends. It says
+// once that it lost it.
+func (a *Agent) keepSession(ctx context.Context) error {
+	wait, warned := redialFirst, false
+	for i := 0; ctx.Err() == nil; i++ {
+		server := a.config.Servers[i%len(a.config.Servers)]
+		begun := time.Now()
+		err := a.session(ctx, server)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if time.Since(begun) >= sessionSound {
+			wait, warned = redialFirst, false
+		}
+		if !warned {
+			a.log.Warn("no session with a server; replicas run on", "server", server, "err", err)
+			warned = true
+		}
+		pause(ctx, wait/2+rand.N(wait/2))
+		wait = min(2*wait, redialLimit)
+	}
+	return nil
+}
+
+// session has one session with one server, from dial to end.
+func (a *Agent) session(ctx context.Context, server string) error {
+	conn, err := a.dial(ctx, server)
+	if err != nil {
+		return fmt.Errorf("dial server %s: %w", server, err)
+	}
+	s, err := api.NewAgentSession(api.SessionConfig{Conn: conn, Hello: a.hello(ctx), Space: a.space.last, Calls: a.calls, Logger: a.log})
+	if err != nil {
+		return fmt.Errorf("open session with %s: %w", server, err)
+	}
+	if got := s.Welcome().Cluster; got != a.config.Cluster {
+		_ = s.Close()
+		return fmt.Errorf("server %s belongs to cluster %q", server, got)
+	}
+	a.welcome(s.Welcome())
+	a.certificates.session.Store(s)
+	defer a.certificates.session.CompareAndSwap(s, nil)
+	a.log.Info("session begun", "server", server)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.Run(ctx, a.desired) })
+	g.Go(func() error { return a.report(ctx, s) })
+	return g.Wait()
+}
+
+// dial connects to a server and proves who both are.
+func (a *Agent) dial(ctx context.Context, server string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	d := tls.Dialer{Config: a.config.Node().ClientConfig(api.ALPNSession)}
+	return d.DialContext(ctx, "tcp", server)
+}
+
+// hello describes the node and everything on it.
+func (a *Agent) hello(ctx context.Context) api.Hello {
+	c, me := a.config, a.config.Node()
+	n := cluster.Node{ID: me.ID, Name: c.Name, Zone: c.Zone, Version: c.Version, Labels: maps.Clone(c.Labels),
+		Address: c.Address, Apps: c.Apps, Router: a.router != nil, Server: me.Role == identity.RoleServer}
+	info := a.engineInfo(ctx)
+	n.DockerVersion, n.Arch = info.Version, info.Arch
+	n.MemoryBytes, n.CPUMilli = capacity(info.MemoryBytes, info.CPUs)
+	return api.Hello{Node: n, Observed: a.board.all(), Space: a.space.last()}
+}
+
+// welcome takes what the server said of the cluster.
+func (a *Agent) welcome(w api.Welcome) {
+	if old := a.registry.Swap(&w.Registry); old == nil || *old != w.Registry {
+		if err := a.memory.saveRegistry(w.Registry); err != nil {
+			a.log.Error("registry not saved; without a server a restart could start nothing", "err", err)
+		}
+	}
+	if a.router != nil {
+		a.router.SetACME(router.ACMEConfig{Directory: w.ACME.Directory, Email: w.ACME.Email, CA: w.ACME.CA})
+	}
+	a.connected.Do(func() { close(a.met) })
+}
+
+// desired takes what the server wants. Assignments are saved before they are
+// acted on: what runs is never more than what is remembered.
+func (a *Agent) desired(d api.Desired) {
+	if d.Routes != nil && a.router != nil {
+		a.router.SetTable(d.Routes)
+	}
+	if d.Assignments == nil {
+		return
+	}
+	if err := a.memory.saveAssignments(d.Assignments); err != nil {
+		a.log.Error("assignments not saved; without a server a restart would begin from older ones", "err", err)
+	}
+	a.reconciler.assign(d.Assignments)
+}
+
+// report sends news as they come. Hello carried what was known before.
+func (a *Agent) report(ctx context.Context, s *api.AgentSession) error {
+	var routed <-chan struct{}
+	if a.router != nil {
+		routed = a.router.Changed()
+		if err := s.ReportRouter(a.router.Status()); err != nil {
+			return err
+		}
+	}
+	wake(a.board.changed) // news that came between Hello and now
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-a.board.changed:
+			if news := a.board.take(); len(news) > 0 {
+				err = s.Report(news)
+			}
+		case <-routed:
+			err = s.ReportRouter(a.router.Status())
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
