@@ -1,0 +1,66 @@
+package api
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net/http"
+
+	"paas/cluster"
+)
+
+// unreachable turns a transport's error into one for people. A cancelled ctx is
+// the caller's own doing and stays what it is.
+func (c *Client) unreachable(ctx context.Context, err error) error {
+	if e := (*cluster.Error)(nil); errors.As(err, &e) {
+		return err
+	}
+	if cause := ctx.Err(); cause != nil && !errors.Is(err, errNoAnswer) && !errors.Is(err, errSilent) {
+		return cause
+	}
+	var verify *tls.CertificateVerificationError
+	var authority x509.UnknownAuthorityError
+	var hostname x509.HostnameError
+	var record tls.RecordHeaderError
+	unavailable := func(code, format string, args ...any) *cluster.Error {
+		return cluster.Errorf(cluster.KindUnavailable, code, format, args...).Wrap(err)
+	}
+	switch {
+	case errors.Is(err, errNoAnswer):
+		return unavailable("no_answer", "no answer from the server at %s", c.base.Host).Because("it took too long").
+			WithHint("try again")
+	case errors.Is(err, errSilent):
+		return unavailable("silent", "the server at %s went silent", c.base.Host).WithHint("try again")
+	case errors.As(err, &verify), errors.As(err, &authority), errors.As(err, &hostname):
+		return unavailable("tls_pin", "the server at %s is not the one that you logged in to", c.base.Host).
+			Because("its certificate was not signed by the cluster's own authority").
+			WithHint("if it was set up anew, log in again: paas login")
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+		return unavailable("tls", "the server at %s does not speak TLS", c.base.Host).WithHint("check the address and its port")
+	}
+	return unavailable("unreachable", "cannot reach the server at %s", c.base.Host).Because("%s", rootCause(err)).
+		WithHint("is the server running? start it with: paas up")
+}
+
+// broken is unreachable for answers that had begun.
+func (c *Client) broken(ctx context.Context, err error) error {
+	err = c.unreachable(ctx, err)
+	if e := (*cluster.Error)(nil); errors.As(err, &e) && e.Code == "unreachable" {
+		return cluster.Errorf(cluster.KindUnavailable, "broken", "the connection to the server at %s broke", c.base.Host).
+			Because("%s", rootCause(e.Err)).WithHint("see what became of it with: paas status").Wrap(e.Err)
+	}
+	return err
+}
+
+// rootCause is the innermost error's text: "connection refused", without the
+// layers of addresses and verbs around it.
+func rootCause(err error) string {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err.Error()
+		}
+		err = inner
+	}
+}
