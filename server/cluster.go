@@ -1,0 +1,94 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"paas/api"
+	"paas/cluster"
+	"paas/identity"
+	"paas/store"
+)
+
+// clusterService implements api.ClusterService.
+type clusterService struct {
+	*control
+	spaces *spaces
+}
+
+// Status implements api.ClusterService.
+func (s *clusterService) Status(ctx context.Context) (*api.ClusterStatus, error) {
+	st, err := s.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	set := st.Settings()
+	out := &api.ClusterStatus{ID: set.ID, Domain: set.Domain, Version: s.cfg.Version, Index: st.Index(),
+		HTTPPort: s.cfg.PublicHTTP, HTTPSPort: s.cfg.PublicHTTPS, EdgeCA: set.EdgeCACertificate}
+	if id, ok := s.store.Leader(); ok {
+		out.Leader = nodeName(st, id)
+	}
+	for n := range st.Nodes() {
+		out.Nodes++
+		if n.State == cluster.NodeUp {
+			out.NodesUp++
+		}
+		if n.Server {
+			out.Servers++
+		}
+		for _, x := range s.spaces.of(n.ID) {
+			if x.Level != cluster.SpaceAmple {
+				out.LowSpace = append(out.LowSpace, api.NodeSpace{Node: n.Name, Space: x})
+			}
+		}
+	}
+	out.Servers = max(out.Servers, 1) // this one, before its agent joined
+	actor := api.ActorFrom(ctx)
+	for app := range st.Apps() {
+		if actor.May(cluster.ScopeRead, app.Name) {
+			out.Apps++
+		}
+	}
+	return out, nil
+}
+
+// Export implements api.ClusterService.
+func (s *clusterService) Export(ctx context.Context, w io.Writer) error {
+	st, err := s.read(ctx)
+	if err != nil {
+		return err
+	}
+	data, err := store.Export(st)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(data)
+	return err
+}
+
+// Backup implements api.ClusterService. The sealing key goes along, encrypted like
+// all the rest: without it nobody could open what the state holds.
+func (s *clusterService) Backup(ctx context.Context, passphrase cluster.Redacted, w io.Writer) error {
+	if len(passphrase) < minPassphrase {
+		return cluster.Invalid("passphrase", "the passphrase is too short").Because("it needs %d characters", minPassphrase)
+	}
+	if _, err := s.store.Read(ctx); err != nil { // what was acknowledged before now is in it
+		return err
+	}
+	key, err := identity.LoadOrCreateSealKey(s.layout.sealKey())
+	if err != nil {
+		return err
+	}
+	enc, err := identity.EncryptBackup(w, passphrase)
+	if err != nil {
+		return err
+	}
+	if err := writeBackupHead(enc, backupHead{Format: backupFormat, SealKey: key}); err != nil {
+		return fmt.Errorf("write backup: %w", err)
+	}
+	if err := s.store.Backup(enc); err != nil {
+		return err
+	}
+	return enc.Close()
+}

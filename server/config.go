@@ -1,0 +1,160 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/mail"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+
+	"paas/api"
+	"paas/builder"
+	"paas/cluster"
+)
+
+// Config describes one server.
+type Config struct {
+	// Dir holds everything that must survive a restart; it is made (0700) if it is missing.
+	Dir string
+	// Listen is the one port between hosts: API, git and sessions. Port 0 picks a free one.
+	Listen string
+	// Advertise is the IP address that other hosts and people reach the server at;
+	// "" means Listen's, or the host's first one if Listen is for all of them.
+	Advertise string
+	// Zone and Name are the host's, for people and placement; "" means "default"
+	// and the host name.
+	Zone, Name string
+	// Domain is where apps live: NAME.DOMAIN. It counts on first start only; "" means localhost.
+	Domain cluster.Hostname
+	// RegistryAddr is the registry's loopback address; "" means a port that is chosen once.
+	RegistryAddr string
+	// BuildNetwork is the network of builds; "" means the engine's bridge.
+	BuildNetwork string
+	// BuildLimits bound builds; zero fields are the builder's defaults.
+	BuildLimits builder.Limits
+	// Binary is the path of the paas executable, which is static sites' file server
+	// and git's hook; "" means the running one.
+	Binary  string
+	Version string
+	ACME    api.ACMESettings
+	// PublicHTTP and PublicHTTPS are the router's ports in URLs; 0 means 80 and 443.
+	PublicHTTP, PublicHTTPS int
+	Logger                  *slog.Logger
+
+	// images replaces the builder in tests.
+	images Images
+}
+
+// Images makes and keeps images; *builder.Builder does.
+type Images interface {
+	Run(ctx context.Context) error
+	Endpoint() builder.Endpoint
+	Build(ctx context.Context, r builder.Request) (*builder.Result, error)
+	Retain(ctx context.Context, keep map[cluster.Image]bool) error
+	Trim(ctx context.Context) error
+}
+
+// complete fills in defaults and checks what a person typed.
+func (c Config) complete() (Config, error) {
+	if c.Dir == "" {
+		return c, cluster.Invalid("data", "no data directory is given").WithHint("name one with: --data DIR")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:7443"
+	}
+	if c.Domain == "" {
+		c.Domain = "localhost"
+	}
+	if c.Zone == "" {
+		c.Zone = "default"
+	}
+	if c.Name == "" {
+		c.Name = hostName()
+	}
+	if c.Binary == "" {
+		exe, err := os.Executable()
+		if err != nil {
+			return c, err
+		}
+		c.Binary = exe
+	}
+	if c.PublicHTTP == 0 {
+		c.PublicHTTP = 80
+	}
+	if c.PublicHTTPS == 0 {
+		c.PublicHTTPS = 443
+	}
+	return c, c.check()
+}
+
+// Validate reports what in c nobody can have meant. It looks at nothing but c.
+func (c Config) Validate() error {
+	_, err := c.complete()
+	return err
+}
+
+// networkRE is what Docker Engine calls its networks.
+var networkRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
+
+func (c Config) check() error {
+	if _, err := cluster.ParseAddress("listen", c.Listen); err != nil {
+		return err
+	}
+	if c.Advertise != "" && net.ParseIP(c.Advertise) == nil {
+		return cluster.Invalid("advertise", "--advertise is not an IP address").
+			WithHint("give the address that other hosts reach this one at: --advertise 192.0.2.10")
+	}
+	if c.Domain != "localhost" {
+		if err := c.Domain.Validate(); err != nil {
+			return err
+		}
+	}
+	if c.BuildNetwork != "" && !networkRE.MatchString(c.BuildNetwork) {
+		return cluster.Invalid("build_network", "--build-network %.60q names no network", c.BuildNetwork).WithHint("list them with: docker network ls")
+	}
+	if c.RegistryAddr != "" {
+		if ap, err := cluster.ParseAddress("registry", c.RegistryAddr); err != nil {
+			return err
+		} else if !ap.Addr().IsLoopback() {
+			return cluster.Invalid("registry", "the registry cannot listen on %s", ap).Because("it is for this host's own engine alone").
+				WithHint("choose a loopback address: --registry 127.0.0.1:5000")
+		}
+	}
+	if err := checkACME(c.ACME); err != nil {
+		return err
+	}
+	if err := cluster.ValidateLine("node name", c.Name); err != nil {
+		return err
+	}
+	return cluster.ValidateLabel("zone", c.Zone)
+}
+
+func checkACME(a api.ACMESettings) error {
+	if a.Email != "" {
+		if m, err := mail.ParseAddress(a.Email); err != nil || m.Address != a.Email {
+			return cluster.Invalid("acme_email", "--acme-email %.60q is no mail address", a.Email).WithHint("write it alone: --acme-email ops@example.com")
+		}
+	}
+	if a.Directory != "" {
+		if u, err := url.Parse(a.Directory); err != nil || u.Scheme != "https" || u.Hostname() == "" {
+			return cluster.Invalid("acme_directory", "--acme-directory %.60q is no address", a.Directory).WithHint("it looks like https://acme.example.com/directory")
+		}
+	}
+	return nil
+}
+
+// hostName is the host's, as far as it is fit for a node's name.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "server"
+	}
+	name, _, _ = strings.Cut(name, ".")
+	return strings.ToLower(name)
+}

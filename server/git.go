@@ -1,0 +1,205 @@
+package server
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"regexp"
+	"strings"
+	"time"
+
+	"paas/api"
+	"paas/cluster"
+)
+
+const (
+	uploadPack  = "git-upload-pack"
+	receivePack = "git-receive-pack"
+	// maxFetchRequest bounds what a fetch may ask: it is a list of hashes.
+	maxFetchRequest = 64 << 20
+)
+
+// protocolRE is what git says of protocol versions; it goes into an environment.
+var protocolRE = regexp.MustCompile(`^[a-z0-9=:._-]{1,64}$`)
+
+// ServeHTTP serves git's smart HTTP protocol at /git/{app}.git/…. The API has
+// authorised the request; the children get the repository's path from here alone.
+func (g *gitServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	name, action, ok := strings.Cut(strings.TrimPrefix(r.URL.Path, "/git/"), ".git/")
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	repo, app, err := g.open(r.Context(), cluster.AppName(name))
+	if err != nil {
+		g.refuse(w, err)
+		return
+	}
+	h := w.Header()
+	h.Set("Cache-Control", "no-cache, max-age=0, must-revalidate")
+	switch {
+	case action == "info/refs" && r.Method == http.MethodGet:
+		g.advertise(w, r, repo)
+	case action == uploadPack && r.Method == http.MethodPost:
+		g.fetch(w, r, repo)
+	case action == receivePack && r.Method == http.MethodPost:
+		g.receive(w, r, app, repo)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+// open returns the repository of an app that is not being destroyed.
+func (g *gitServer) open(ctx context.Context, name cluster.AppName) (string, *cluster.App, error) {
+	_, app, err := g.app(ctx, name)
+	if cluster.KindOf(err) == cluster.KindNotFound {
+		var e *cluster.Error
+		errors.As(err, &e)
+		return "", nil, e.WithHint("make it with: paas apps create " + string(name))
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	repo, err := g.repository(ctx, app)
+	if err == nil {
+		g.settle(ctx, app.Name, repo)
+	}
+	return repo, app, err
+}
+
+// refuse answers in plain text, which git shows to its user line by line.
+func (g *gitServer) refuse(w http.ResponseWriter, err error) {
+	var e *cluster.Error
+	if !errors.As(err, &e) || e.Kind == cluster.KindInternal {
+		g.log.Error("git request met an internal error", "err", err)
+		e = cluster.Errorf(cluster.KindInternal, "internal", "internal error: the server's log says more")
+	}
+	var text bytes.Buffer
+	api.RenderPlain(&text, api.Progress{Kind: api.ProgressFailed, Error: e})
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(api.StatusOf(e.Kind))
+	_, _ = w.Write(text.Bytes()) // the client is gone: nothing to do about it
+}
+
+// advertise lists refs.
+func (g *gitServer) advertise(w http.ResponseWriter, r *http.Request, repo string) {
+	service := r.URL.Query().Get("service")
+	if service != uploadPack && service != receivePack {
+		http.NotFound(w, r)
+		return
+	}
+	if service == receivePack { // before anything is sent
+		if err := g.deployer.room(); err != nil {
+			g.refuse(w, err)
+			return
+		}
+	}
+	env := protocol(r)
+	w.Header().Set("Content-Type", "application/x-"+service+"-advertisement")
+	if service != uploadPack || !strings.Contains(strings.Join(env, ""), "version=2") {
+		line := "# service=" + service + "\n"
+		_, _ = fmt.Fprintf(w, "%04x%s0000", len(line)+4, line) // the child's first write tells if nobody listens
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	g.serve(ctx, w, nil, g.command(ctx, env, strings.TrimPrefix(service, "git-"), "--stateless-rpc", "--http-backend-info-refs", repo), cancel)
+}
+
+// fetch sends objects.
+func (g *gitServer) fetch(w http.ResponseWriter, r *http.Request, repo string) {
+	body, err := plainBody(r)
+	if err != nil {
+		g.refuse(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	g.serve(ctx, w, io.LimitReader(body, maxFetchRequest),
+		g.command(ctx, protocol(r), "upload-pack", "--stateless-rpc", repo), cancel)
+}
+
+// receive takes a push. Its hook finds its way back to this request by the secret
+// name that is in the child's environment.
+func (g *gitServer) receive(w http.ResponseWriter, r *http.Request, app *cluster.App, repo string) {
+	if err := g.deployer.room(); err != nil {
+		g.refuse(w, err)
+		return
+	}
+	body, err := plainBody(r)
+	if err != nil {
+		g.refuse(w, err)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	defer cancel()
+	p := &push{actor: api.ActorFrom(ctx), app: app.Name, repo: repo, gone: ctx.Done(), cancel: cancel}
+	defer context.AfterFunc(r.Context(), p.hangUp)()
+	secret := g.expect(p)
+	defer g.leave(ctx, secret, p)
+	w.Header().Set("Content-Type", "application/x-git-receive-pack-result")
+	env := append(protocol(r), envSocket+"="+g.hook, envPush+"="+secret)
+	g.serve(ctx, w, body, g.command(ctx, env, "receive-pack", "--stateless-rpc", repo), p.hangUp)
+}
+
+// serve connects a child with a request: every piece of its output is sent at
+// once. The child ends with ctx; that nobody takes its output is for gone to judge.
+func (g *gitServer) serve(ctx context.Context, w http.ResponseWriter, body io.Reader, cmd *exec.Cmd, gone func()) {
+	rc := http.NewResponseController(w)
+	// HTTP/2 is always full duplex and says that it cannot be enabled.
+	_ = rc.EnableFullDuplex()
+	_ = rc.SetReadDeadline(time.Time{}) // transports without deadlines need none lifted
+	var stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = body, &flushWriter{w: w, rc: rc, gone: gone}, &stderr
+	if err := runGit(ctx, cmd); err != nil && ctx.Err() == nil {
+		// What the user must know, git itself has said; this is for the operator.
+		g.log.Debug("git child ended", "err", err, "stderr", plain(stderr.String()))
+	}
+}
+
+// flushWriter sends every piece at once. What cannot be sent is dropped: an error
+// here would kill a child that may have to go on.
+type flushWriter struct {
+	w    io.Writer
+	rc   *http.ResponseController
+	gone func() // called when somebody hung up
+}
+
+func (f *flushWriter) Write(p []byte) (int, error) {
+	_, err := f.w.Write(p)
+	if err == nil {
+		err = f.rc.Flush()
+	}
+	if err != nil {
+		f.gone()
+	}
+	return len(p), nil
+}
+
+// protocol passes git's wish for a protocol version on, if it is one.
+func protocol(r *http.Request) []string {
+	if v := r.Header.Get("Git-Protocol"); protocolRE.MatchString(v) {
+		return []string{"GIT_PROTOCOL=" + v}
+	}
+	return nil
+}
+
+// plainBody undoes the compression that git uses for large requests.
+func plainBody(r *http.Request) (io.Reader, error) {
+	switch r.Header.Get("Content-Encoding") {
+	case "", "identity":
+		return r.Body, nil
+	case "gzip", "x-gzip":
+		z, err := gzip.NewReader(r.Body)
+		if err != nil {
+			return nil, cluster.Invalid("body", "the request's body is not gzip").Wrap(err)
+		}
+		return z, nil
+	}
+	return nil, cluster.Invalid("content_encoding", "the request's encoding is not known").Because("gzip or none")
+}

@@ -1,0 +1,273 @@
+package server
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"paas/api"
+	"paas/cluster"
+	"paas/store"
+)
+
+// fleet hears the agents and tells them what they should have. It implements
+// api.NodeEvents. What routers acknowledge and when a node was last heard is
+// memory; only what changes in the cluster goes through the store.
+type fleet struct {
+	*control
+	welcome  func() api.Welcome
+	assign   *assigner
+	evidence *evidence
+	spaces   *spaces
+	// routed has capacity 1: a router's status changed. Sent by NodeRouter, received by the scheduler.
+	routed chan struct{}
+	// heard has capacity 1: a node that was not up spoke. Sent by NodeAlive, received by the leases.
+	heard chan struct{}
+
+	mu      sync.Mutex
+	alive   map[cluster.NodeID]time.Time            // when it was last heard; guarded by mu
+	routers map[cluster.NodeID]cluster.RouterStatus // guarded by mu
+}
+
+func newFleet(c *control, a *assigner, e *evidence, welcome func() api.Welcome) *fleet {
+	return &fleet{control: c, assign: a, evidence: e, welcome: welcome, spaces: newSpaces(),
+		routed: make(chan struct{}, 1), heard: make(chan struct{}, 1),
+		alive: map[cluster.NodeID]time.Time{}, routers: map[cluster.NodeID]cluster.RouterStatus{}}
+}
+
+// NodeJoined implements api.NodeEvents.
+func (f *fleet) NodeJoined(ctx context.Context, h api.Hello) (api.Welcome, error) {
+	if err := f.ready(ctx); err != nil {
+		return api.Welcome{}, err
+	}
+	n := h.Node
+	n.Server = n.ID == f.self
+	now := time.Now().UTC()
+	by := store.By{Actor: "agent " + n.Name, At: now}
+	known, err := f.store.State().Node(n.ID)
+	if err != nil || !sameReport(known, &n) {
+		if err != nil {
+			n.CreatedAt = now
+		}
+		if _, err := f.store.Propose(ctx, store.RegisterNode{By: by, Node: n}); err != nil {
+			return api.Welcome{}, err
+		}
+	}
+	if err := f.observe(ctx, by, n.ID, h.Observed); err != nil {
+		return api.Welcome{}, err
+	}
+	f.NodeAlive(n.ID, h.Space)
+	return f.welcome(), nil
+}
+
+// ready waits until the state is not older than what agents were told before.
+func (f *fleet) ready(ctx context.Context) error {
+	select {
+	case <-f.caughtUp:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// sameReport compares what an agent reports of its host.
+func sameReport(a, b *cluster.Node) bool {
+	return a.Name == b.Name && a.Zone == b.Zone && a.Server == b.Server && a.Router == b.Router && a.Apps == b.Apps &&
+		a.Address == b.Address && a.Arch == b.Arch && a.Version == b.Version && a.DockerVersion == b.DockerVersion &&
+		a.MemoryBytes == b.MemoryBytes && a.CPUMilli == b.CPUMilli && maps.Equal(a.Labels, b.Labels)
+}
+
+// NodeObserved implements api.NodeEvents.
+func (f *fleet) NodeObserved(ctx context.Context, node cluster.NodeID, observed []api.Observed) error {
+	by := store.By{Actor: "agent " + nodeName(f.store.State(), node), At: time.Now().UTC()}
+	return f.observe(ctx, by, node, observed)
+}
+
+// observe proposes what is new. Evidence is kept first: whoever sees the
+// observation in the state finds it.
+func (f *fleet) observe(ctx context.Context, by store.By, node cluster.NodeID, observed []api.Observed) error {
+	f.evidence.keep(observed)
+	st := f.store.State()
+	var news []store.AllocationObservation
+	for _, o := range observed {
+		a, err := st.Allocation(o.ID)
+		if err != nil || a.Node != node || sameObservation(a.Observed, o.Observation) {
+			continue
+		}
+		news = append(news, store.AllocationObservation{ID: o.ID, Observation: o.Observation})
+	}
+	if len(news) == 0 {
+		return nil
+	}
+	_, err := f.store.Propose(ctx, store.Observe{By: by, Node: node, Observations: news})
+	return err
+}
+
+// sameObservation compares times as moments, whatever wire they came over.
+func sameObservation(a, b cluster.Observation) bool {
+	if !a.StartedAt.Equal(b.StartedAt) || !a.HealthySince.Equal(b.HealthySince) {
+		return false
+	}
+	a.StartedAt, a.HealthySince = b.StartedAt, b.HealthySince
+	return a == b
+}
+
+// NodeRouter implements api.NodeEvents.
+func (f *fleet) NodeRouter(_ context.Context, status cluster.RouterStatus) error {
+	f.mu.Lock()
+	f.routers[status.Node] = status
+	f.mu.Unlock()
+	nudge(f.routed)
+	return nil
+}
+
+// statuses returns what each router acknowledged last.
+func (f *fleet) statuses() map[cluster.NodeID]cluster.RouterStatus {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.routers)
+}
+
+// silent is since when replicas have answered nothing of what routers sent them;
+// of several routers the one that waits longest counts.
+func (f *fleet) silent() map[cluster.AllocationID]time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := map[cluster.AllocationID]time.Time{}
+	for _, r := range f.routers {
+		for id, since := range r.Silent {
+			if first, ok := all[id]; !ok || since.Before(first) {
+				all[id] = since
+			}
+		}
+	}
+	return all
+}
+
+// NodeAlive implements api.NodeEvents.
+func (f *fleet) NodeAlive(node cluster.NodeID, space []cluster.Space) {
+	f.mu.Lock()
+	f.alive[node] = time.Now()
+	f.mu.Unlock()
+	if space != nil {
+		f.spaces.measured(node, space)
+	}
+	if n, err := f.store.State().Node(node); err == nil && n.State != cluster.NodeUp {
+		nudge(f.heard)
+	}
+}
+
+// NodeLeft implements api.NodeEvents. A session's end says nothing about the
+// node: its lease does.
+func (f *fleet) NodeLeft(cluster.NodeID) {}
+
+// NodeDesired implements api.NodeEvents.
+func (f *fleet) NodeDesired(ctx context.Context, node cluster.NodeID, assignments, routes uint64) (api.Desired, error) {
+	if err := f.ready(ctx); err != nil {
+		return api.Desired{}, err
+	}
+	var news api.Desired
+	err := f.until(ctx, func(st *cluster.State) (bool, error) {
+		set, table, err := f.assign.desired(st, node)
+		if err != nil {
+			return false, err
+		}
+		if set.Index > assignments {
+			news.Assignments = set
+		}
+		if table.Index > routes {
+			news.Routes = table
+		}
+		return news.Assignments != nil || news.Routes != nil, nil
+	})
+	return news, err
+}
+
+// leases judges which nodes are up, while this server leads. Leases are armed
+// anew when it begins to: silence before that was nobody's to hear.
+func (f *fleet) leases(ctx context.Context) error {
+	begun := time.Now()
+	failures := 0
+	for {
+		next, err := f.judge(ctx, begun, time.Now())
+		wait := time.Until(next)
+		if err != nil {
+			failures++
+			wait = backoff(failures)
+			if ctx.Err() == nil {
+				f.log.Warn("state of a node was not recorded", "err", err)
+			}
+		} else {
+			failures = 0
+		}
+		t := time.NewTimer(max(wait, 10*time.Millisecond))
+		select {
+		case <-t.C:
+		case <-f.heard:
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		}
+		t.Stop()
+	}
+}
+
+// judge records each node whose state changed and says when to look again.
+func (f *fleet) judge(ctx context.Context, begun, now time.Time) (next time.Time, err error) {
+	next = now.Add(time.Hour)
+	for n := range f.store.State().Nodes() {
+		ends := f.lastHeard(n, begun).Add(api.NodeLease)
+		state := cluster.NodeDown
+		if now.Before(ends) {
+			state = cluster.NodeUp
+			if ends.Before(next) {
+				next = ends
+			}
+		}
+		if n.State == state {
+			continue
+		}
+		if _, err := f.store.Propose(ctx, store.SetNodeState{By: platform(), ID: n.ID, State: state}); err != nil {
+			return next, err
+		}
+		if state == cluster.NodeDown {
+			f.forgetRouter(n.ID)
+			f.log.Warn("node is down", "node", n.Name, "silent", api.NodeLease.String())
+		} else {
+			f.log.Info("node is up", "node", n.Name)
+		}
+	}
+	return next, nil
+}
+
+// lastHeard is when n spoke last. A node that was up when this server began to
+// lead has until then the benefit of the doubt.
+func (f *fleet) lastHeard(n *cluster.Node, begun time.Time) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	heard := f.alive[n.ID]
+	if n.State == cluster.NodeUp && heard.Before(begun) {
+		return begun
+	}
+	return heard
+}
+
+func (f *fleet) forgetRouter(id cluster.NodeID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.routers, id)
+}
+
+// nudge leaves a signal in a channel of capacity 1.
+func nudge(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // one is waiting already
+	}
+}
+
+// backoff is how long to wait after so many failures in a row: 100 ms, doubling to 5 s.
+func backoff(failures int) time.Duration {
+	return min(100*time.Millisecond<<min(failures-1, 6), 5*time.Second)
+}

@@ -1,0 +1,278 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"paas/api"
+	"paas/builder"
+	"paas/cluster"
+	"paas/identity"
+	"paas/store"
+)
+
+// Server is the control plane of one host.
+type Server struct {
+	*control
+	trust    *trust
+	node     atomic.Pointer[identity.Node] // renewed while the server runs
+	ips      []net.IP
+	listener net.Listener
+	images   Images
+	leader   *leader
+	hooks    *hookServer
+	front    *front
+	tokens   *tokenService
+	routes   []api.Route
+	ready    chan struct{} // closed by Run when it leads and serves, once
+	started  atomic.Bool   // Run was called
+}
+
+// New opens or bootstraps everything in c.Dir and binds Listen. It starts nothing:
+// call Run, or Close.
+func New(c Config) (_ *Server, err error) {
+	began := time.Now()
+	if c, err = c.complete(); err != nil {
+		return nil, err
+	}
+	s := &Server{ready: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if err := s.open(c, began); err != nil {
+		return nil, err
+	}
+	if err := s.compose(c, began); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// open takes the data directory, the identity and the port.
+func (s *Server) open(c Config, now time.Time) error {
+	l := layout{c.Dir}
+	if err := l.make(); err != nil {
+		return err
+	}
+	public, ips, err := addresses(c.Listen, c.Advertise)
+	if err != nil {
+		return err
+	}
+	if s.trust, err = openTrust(l, c.Domain, ips, now); err != nil {
+		return err
+	}
+	s.ips = ips
+	s.node.Store(s.trust.node)
+	if s.listener, err = net.Listen("tcp", c.Listen); err != nil {
+		return cluster.Errorf(cluster.KindConflict, "listen", "the server cannot listen on %s", c.Listen).
+			Because("%v", err).WithHint("stop what uses the port, or choose another one with: --listen").Wrap(err)
+	}
+	log := c.Logger.With("component", "server")
+	s.control = &control{cfg: c, log: log, layout: l, sealer: s.trust.sealer, edge: s.trust.edge, self: s.trust.node.ID,
+		public: publicAddress(public.String(), s.listener.Addr()), caughtUp: make(chan struct{})}
+	s.store, err = store.Open(store.Config{Dir: l.raft(), Node: s.self, Address: string(s.self), Logger: c.Logger})
+	if err != nil {
+		return err
+	}
+	// The store's lock says that the directory is this process's alone.
+	return errors.Join(s.store.Bootstrap(), l.clean(), l.linkHook(c.Binary))
+}
+
+// compose makes the parts and what connects them.
+func (s *Server) compose(c Config, began time.Time) error {
+	if s.images = c.images; s.images == nil {
+		b, err := builder.New(builder.Config{Dir: s.layout.dir, Cluster: s.trust.settings.ID,
+			Registry: builder.RegistryConfig{Addr: c.RegistryAddr}, Network: c.BuildNetwork, Limits: c.BuildLimits, Binary: c.Binary, Logger: c.Logger})
+		if err != nil {
+			return err
+		}
+		s.images = b
+	}
+	listener, path, remove, err := listenHooks(s.layout)
+	if err != nil {
+		return err
+	}
+	ev := newEvidence()
+	assign := newAssigner(s.control)
+	fleet := newFleet(s.control, assign, ev, s.welcome)
+	deployer := &deployer{control: s.control, images: s.images, queue: newQueue(), logs: newBuildLogs(s.layout.builds()),
+		evidence: ev, spaces: fleet.spaces, running: map[cluster.BuildID]context.CancelCauseFunc{}, sources: map[string]bool{}}
+	git := &gitServer{control: s.control, deployer: deployer, hook: path, pushes: map[string]*push{}}
+	s.hooks = &hookServer{git: git, listen: listener, remove: remove}
+	keeper := &keeper{control: s.control, deployer: deployer, git: git}
+	sessions := api.NewSessionServer(api.SessionServerConfig{Events: fleet,
+		Calls: &nodeCalls{control: s.control, assign: assign}, Logger: c.Logger})
+	releaser := &releaser{deployer: deployer, assign: assign, node: sessions.Node}
+	planner := &planner{control: s.control, fleet: fleet}
+	disks := &diskWatch{control: s.control, spaces: fleet.spaces, stop: deployer.stopBuilds, trim: keeper.trim}
+	s.leader = &leader{control: s.control, trust: s.trust, deployer: deployer, began: began, loops: []layer{
+		{"scheduler", planner.Run}, {"leases", fleet.leases}, {"release commands", releaser.Run}, {"retention", keeper.Run}, {"space", disks.Run},
+	}}
+	s.tokens = &tokenService{s.control}
+	services := api.Services{
+		Apps:      &appService{control: s.control, deployer: deployer, git: git, keeper: keeper},
+		Processes: &processService{control: s.control, deployer: deployer, fleet: fleet},
+		Config:    &configService{s.control, deployer}, Releases: &releaseService{s.control, deployer},
+		Deploys: deployer, Builds: &buildService{deployer},
+		Logs:      &logService{s.control, sessions.Node},
+		Terminals: &terminalService{s.control, assign, sessions.Node},
+		Domains:   &domainService{s.control}, Events: &eventService{s.control}, Nodes: &nodeService{s.control, fleet.spaces},
+		Tokens: s.tokens, Cluster: &clusterService{s.control, fleet.spaces},
+	}
+	return s.mount(c, services, git, sessions)
+}
+
+// mount puts the API behind the listener.
+func (s *Server) mount(c Config, services api.Services, git http.Handler, sessions *api.SessionServer) error {
+	handler, routes, err := api.NewHandler(api.HandlerConfig{Services: services, Authenticate: s.authenticate, Git: git,
+		Version: c.Version, Logger: c.Logger, Hosts: s.ownHost})
+	if err != nil {
+		return err
+	}
+	s.routes = routes
+	s.front = &front{listener: s.listener, node: s.node.Load, handler: handler, sessions: sessions, log: s.log}
+	return nil
+}
+
+// welcome is what agents are told of the cluster.
+func (s *Server) welcome() api.Welcome {
+	registry := s.images.Endpoint()
+	return api.Welcome{Cluster: s.trust.settings.ID, Domain: s.store.State().Settings().Domain, ACME: s.cfg.ACME,
+		Registry: api.RegistryEndpoint{Address: registry.Address, Username: registry.Username, Password: registry.Password}}
+}
+
+// ownHost reports whether a Host header names this server.
+func (s *Server) ownHost(host string) bool {
+	if host == "localhost" || host == "paas" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && (ip.IsLoopback() || slices.ContainsFunc(s.ips, ip.Equal))
+}
+
+// Run serves until ctx ends. The parts lie inside one another, and end from the
+// inside out:
+//
+//	pushes    first: some outlive their requests' callers, and would hold up the front
+//	front     then, so that nothing new comes in and requests can still write
+//	          down how they ended; sessions end with it
+//	hooks     belong to requests, which are gone now
+//	leader    its loops write; nobody tells them anything any more
+//	images    builds are over; the registry may close
+//	store     last: everything above writes to it
+func (s *Server) Run(ctx context.Context) error {
+	s.started.Store(true)
+	err := nest(ctx,
+		layer{"store", s.store.Run},
+		layer{"images", s.images.Run},
+		layer{"leader", s.leader.Run},
+		layer{"certificate", s.renew},
+		layer{"hooks", s.hooks.Run},
+		layer{"ready", s.announce},
+		layer{"front", s.front.Run},
+		layer{"pushes", s.hooks.git.Run},
+	)
+	if err != nil {
+		return fmt.Errorf("run server: %w", err)
+	}
+	return nil
+}
+
+// announce closes ready when the server leads; the port is open all the while.
+func (s *Server) announce(ctx context.Context) error {
+	select {
+	case <-s.caughtUp:
+		close(s.ready)
+		s.log.Info("server is ready", "address", s.public, "node", s.cfg.Name)
+		<-ctx.Done()
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// renewCheck is how often the clock is compared with the certificate's: timers
+// stand still while a host sleeps, and one that slept for a month comes back with
+// a certificate that nobody accepts.
+const renewCheck = time.Minute
+
+// renew replaces this host's certificate at two thirds of its life. Connections
+// that are open stay; new ones meet the new one.
+func (s *Server) renew(ctx context.Context) error {
+	for pause(ctx, renewCheck) == nil {
+		n := s.node.Load()
+		if time.Now().Before(n.RenewAt()) {
+			continue
+		}
+		fresh, err := s.trust.issueNode(s.layout, n.ID, s.ips, time.Now())
+		if err != nil {
+			s.log.Error("certificate was not renewed", "err", err)
+			continue
+		}
+		s.node.Store(fresh)
+		s.log.Info("certificate renewed", "until", fresh.NotAfter())
+	}
+	return nil
+}
+
+// Close gives back what New opened; for a server that is never run. After Run it
+// does nothing.
+func (s *Server) Close() error {
+	if s.started.Swap(true) {
+		return nil
+	}
+	var errs []error
+	if s.listener != nil {
+		errs = append(errs, s.listener.Close())
+	}
+	if s.hooks != nil {
+		errs = append(errs, s.hooks.Close())
+	}
+	if s.images != nil {
+		ended, end := context.WithCancel(context.Background())
+		end()
+		errs = append(errs, s.images.Run(ended)) // it closes its own listener when it ends
+	}
+	if s.control != nil && s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Ready is closed when the server leads and serves.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Node is the host's newest identity, for the agent of the same process.
+func (s *Server) Node() *identity.Node { return s.node.Load() }
+
+// Addr is the address of the listener.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Address is the listener's host:port as others reach it.
+func (s *Server) Address() string { return s.public }
+
+// CAPEM is the certificate of the authority that signs nodes and the API.
+func (s *Server) CAPEM() string { return s.trust.authority.CertificatePEM() }
+
+// ClusterID names the cluster.
+func (s *Server) ClusterID() cluster.ClusterID { return s.trust.settings.ID }
+
+// Routes is the live route table with its rules.
+func (s *Server) Routes() []api.Route { return s.routes }
+
+// NewAdminToken makes a lasting admin token, for the command line of the same
+// host. It is for whoever runs this process: no request reaches it.
+func (s *Server) NewAdminToken(ctx context.Context, name string) (string, error) {
+	return s.tokens.admin(ctx, name)
+}
+
+// OneTimeToken makes a one-time login for the first admin, to be shown on the
+// server's own console. It is "" when there is an admin already.
+func (s *Server) OneTimeToken(ctx context.Context) (string, error) { return s.tokens.once(ctx) }
