@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+
+	"paas/cluster"
+)
+
+// git runs git in dir with an argument array and returns what it printed.
+func git(ctx context.Context, dir string, args ...string) (string, error) {
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &errs
+	err := cmd.Run()
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return "", cluster.Invalid("git", "git is not installed").WithHint("install it: apt-get install git")
+	case err != nil:
+		return "", cluster.Errorf(cluster.KindInternal, "git", "git %s did not work", args[0]).
+			Because("%s", strings.TrimSpace(errs.String())).Wrap(err)
+	}
+	return strings.TrimSpace(out.String()), nil
+}
+
+// gitRemotes returns the URLs of the work tree's remotes by name; none when dir
+// is in no work tree, or git is not there.
+func gitRemotes(ctx context.Context, dir string) map[string]string {
+	out, err := git(ctx, dir, "config", "--null", "--get-regexp", `^remote\..*\.url$`)
+	if err != nil {
+		return nil
+	}
+	remotes := map[string]string{}
+	for entry := range strings.SplitSeq(out, "\x00") {
+		key, value, ok := strings.Cut(entry, "\n")
+		name := strings.TrimSuffix(strings.TrimPrefix(key, "remote."), ".url")
+		if _, twice := remotes[name]; ok && !twice {
+			remotes[name] = value
+		}
+	}
+	return remotes
+}
+
+// gitHead is the hash of the work tree's commit, and whether files differ from it.
+func gitHead(ctx context.Context, dir string) (hash string, dirty bool) {
+	hash, err := git(ctx, dir, "rev-parse", "--verify", "--quiet", "HEAD")
+	if err != nil {
+		return "", false
+	}
+	changes, err := git(ctx, dir, "status", "--porcelain")
+	return hash, err != nil || changes != ""
+}
+
+// connectGit makes the work tree at dir push to an app: a remote, the authority
+// that its server is known by, and this program as the only credential helper
+// for that server. Everything is the repository's own configuration.
+func (in *invocation) connectGit(ctx context.Context, dir, remote, at string) (string, error) {
+	base, err := baseURL(at)
+	if err != nil {
+		return "", err
+	}
+	helper, err := in.helperCommand()
+	if err != nil {
+		return "", err
+	}
+	set := func(key, value string) []string {
+		return []string{"config", "--local", "--replace-all", key, value}
+	}
+	steps := [][]string{
+		set("credential."+base+".helper", ""), // other helpers neither answer nor store the token
+		{"config", "--local", "--add", "credential." + base + ".helper", helper},
+		set("credential."+base+".useHttpPath", "false"),
+		// Over HTTP/2 a push sometimes hung for ever: libcurl 7.88 asks git for more
+		// of a body whose end it was told, with the body's last bytes still unsent.
+		set("http."+base+".version", "HTTP/1.1"),
+	}
+	if in.target.caFile != "" {
+		steps = append(steps, set("http."+base+".sslCAInfo", in.target.caFile))
+		if in.target.caDir != "" {
+			steps = append(steps, set("http."+base+".sslCAPath", in.target.caDir))
+		}
+	}
+	if loopbackURL(base) {
+		steps = append(steps, set("http."+base+".proxy", ""))
+	}
+	for _, s := range steps {
+		if _, err := git(ctx, dir, s...); err != nil {
+			return "", err
+		}
+	}
+	return in.setRemote(ctx, dir, remote, at)
+}
+
+// setRemote adds the remote. One that is another app's stays; the answer is then
+// its URL.
+func (in *invocation) setRemote(ctx context.Context, dir, remote, at string) (other string, err error) {
+	old, ok := gitRemotes(ctx, dir)[remote]
+	switch {
+	case !ok:
+		_, err = git(ctx, dir, "remote", "add", "--", remote, at)
+	case old == at:
+	case lastPart(old) == lastPart(at): // the same app where the server was before
+		_, err = git(ctx, dir, "remote", "set-url", "--", remote, at)
+	default:
+		return withoutPassword(old), nil
+	}
+	return "", err
+}
+
+func lastPart(at string) string { return at[strings.LastIndexByte(at, '/')+1:] }
+
+// helperCommand is what git runs for credentials: this very program, quoted for
+// the shell that git hands it to.
+func (in *invocation) helperCommand() (string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	command := "!"
+	if files, err := home(in.env); err == nil && in.env("PAAS_HOME") != "" {
+		command += "PAAS_HOME=" + shellQuote(files.dir) + " "
+	}
+	command += shellQuote(exe) + " git-credential"
+	if in.target.name != "" {
+		command += " --context " + shellQuote(in.target.name)
+	}
+	return command, nil
+}
+
+// shellQuote makes s one word of a POSIX shell.
+func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// baseURL is scheme, host and port of a URL.
+func baseURL(at string) (string, error) {
+	u, err := url.Parse(at)
+	if err != nil || u.Host == "" {
+		return "", cluster.Errorf(cluster.KindInternal, "git_url", "the server's git address cannot be read")
+	}
+	return u.Scheme + "://" + u.Host, nil
+}
+
+func loopbackURL(base string) bool {
+	u, err := url.Parse(base)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"log"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
+
+	"paas/agent"
+	"paas/cluster"
+	"paas/server"
+)
+
+// host is one machine's server and agent in one process: what "up" and "server"
+// both run.
+type host struct {
+	server *server.Server
+	agent  *agent.Agent
+}
+
+// newHost opens both. Nothing runs yet, and after an error nothing is held.
+func newHost(s server.Config, router *agent.RouterConfig, apps placing, offered []uint16) (*host, error) {
+	srv, err := server.New(s)
+	if err != nil {
+		return nil, err
+	}
+	a, err := agent.New(agent.Config{Dir: filepath.Join(s.Dir, "agent"), Node: srv.Node, Cluster: srv.ClusterID(), Name: s.Name, Zone: zoneOf(s),
+		Version: s.Version, Address: srv.Address(), Apps: apps == withApps, Servers: []string{dialable(srv.Addr())}, Router: router, Offer: offered, Logger: s.Logger})
+	if err != nil {
+		return nil, errors.Join(err, srv.Close())
+	}
+	return &host{srv, a}, nil
+}
+
+// placing says whether a host runs replicas.
+type placing uint8
+
+const (
+	withApps placing = iota
+	withoutApps
+)
+
+func zoneOf(s server.Config) string {
+	if s.Zone == "" {
+		return "default"
+	}
+	return s.Zone
+}
+
+// dialable is a listener's address as this host reaches it.
+func dialable(addr net.Addr) string {
+	a, ok := addr.(*net.TCPAddr)
+	if !ok || !a.IP.IsUnspecified() {
+		return addr.String()
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(a.Port))
+}
+
+// run serves until ctx ends, and calls ready once when requests are answered.
+func (h *host) run(ctx context.Context, ready func(context.Context) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return h.server.Run(ctx) })
+	g.Go(func() error { return h.agent.Run(ctx) })
+	g.Go(func() error {
+		for _, c := range []<-chan struct{}{h.server.Ready(), h.agent.Ready()} {
+			select {
+			case <-c:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		return ready(ctx)
+	})
+	return g.Wait()
+}
+
+// logFlags are those of commands that log.
+func logFlags(level string) []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "log-level", Usage: "`LEVEL`: debug, info, warn or error", Value: level},
+		&cli.BoolFlag{Name: "log-json", Usage: "log JSON instead of text"},
+	}
+}
+
+// logger writes to stderr.
+func (in *invocation) logger() (*slog.Logger, error) {
+	level, err := in.logLevel()
+	if err != nil {
+		return nil, err
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	var h slog.Handler = slog.NewTextHandler(in.out.err, opts)
+	if in.Bool("log-json") {
+		h = slog.NewJSONHandler(in.out.err, opts)
+	}
+	adoptGlobalLog(h)
+	return slog.New(h), nil
+}
+
+func (in *invocation) logLevel() (level slog.Level, err error) {
+	if err := level.UnmarshalText([]byte(in.String("log-level"))); err != nil {
+		return 0, cluster.Invalid("log-level", "--log-level %s is not known", oneLine(in.String("log-level"))).WithHint("use: debug, info, warn or error")
+	}
+	return level, nil
+}
+
+// adoptGlobalLog sends what libraries say through the process's global logger to
+// h, at debug level: net/http's transport has no other way to speak, and any
+// replica can make it ("Unsolicited response received on idle HTTP channel").
+func adoptGlobalLog(h slog.Handler) {
+	log.SetFlags(0)
+	log.SetOutput(slog.NewLogLogger(h, slog.LevelDebug).Writer())
+}
+
+// executable is this program's path, as hooks and images need it.
+func executable() (string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(exe)
+}

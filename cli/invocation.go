@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"paas/api"
+	"paas/cluster"
+	"paas/identity"
+)
+
+// invocation is one command being run: its flags, its arguments, and what it
+// was found to be about.
+type invocation struct {
+	*program
+	*cli.Context
+	verb *verb
+	args []string
+
+	target *target     // set when the verb needs a server
+	client *api.Client // likewise
+	app    cluster.AppName
+	source string // where app comes from: "--app", "git remote \"paas\""
+}
+
+// arg returns an argument, "" if it was not given.
+func (in *invocation) arg(n int) string {
+	if n < len(in.args) {
+		return in.args[n]
+	}
+	return ""
+}
+
+// prepare finds the context and the app that the verb needs.
+func (in *invocation) prepare(ctx context.Context) error {
+	if in.verb.needs < needsServer {
+		return nil
+	}
+	var err error
+	if in.target, err = in.findTarget(); err != nil {
+		return err
+	}
+	if in.client, err = in.target.client(); err != nil {
+		return err
+	}
+	if in.verb.needs < needsApp {
+		return nil
+	}
+	if err := in.findApp(ctx); err != nil {
+		return err
+	}
+	if in.verb.changes {
+		in.header()
+	}
+	return nil
+}
+
+// header names what was inferred, before anything is changed.
+func (in *invocation) header() {
+	text := "context " + in.target.label()
+	if in.app != "" {
+		text = "app " + string(in.app) + " (" + in.source + ") · " + text
+	}
+	in.out.notef("%s\n", in.out.errStyle.dim(text))
+}
+
+// findTarget chooses the cluster: --context, then PAAS_SERVER, then
+// PAAS_CONTEXT, then the current context. PAAS_TOKEN and PAAS_CA_FILE replace
+// what the context holds.
+func (in *invocation) findTarget() (*target, error) {
+	var t *target
+	name := in.String("context")
+	if server := in.env("PAAS_SERVER"); server != "" && name == "" {
+		t = &target{server: server}
+	} else {
+		if name == "" {
+			name = in.env("PAAS_CONTEXT")
+		}
+		files, err := home(in.env)
+		if err != nil {
+			return nil, err
+		}
+		if t, err = files.lookup(name); err != nil {
+			return nil, err
+		}
+	}
+	if token := in.env("PAAS_TOKEN"); token != "" {
+		t.token = cluster.Redacted(token)
+	}
+	if file := in.env("PAAS_CA_FILE"); file != "" {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, cluster.Invalid("ca_file", "PAAS_CA_FILE cannot be read").Because("%v", err)
+		}
+		t.caFile, t.ca = file, string(pem)
+	}
+	return t, nil
+}
+
+// client connects to t, trusting only its own authority if it has one.
+func (t *target) client() (*api.Client, error) {
+	var config *tls.Config
+	if t.ca != "" {
+		config = identity.PinnedConfig(t.ca)
+	}
+	return api.NewClient(api.ClientConfig{URL: t.server, Token: t.token, TLS: config, Version: version})
+}
+
+// print shows what a command found: the API's object with --json, else as show
+// writes it.
+func (in *invocation) print(v any, show func(o *output)) error {
+	if in.out.json {
+		return in.out.object(v)
+	}
+	show(in.out)
+	return nil
+}

@@ -1,0 +1,103 @@
+package cli
+
+// topics are pages that belong to no command.
+var topics = map[string]string{
+	"exit-codes": `paas exit codes
+
+  0    done; for deploys: healthy
+  1    failed, other
+  2    usage error, or input needed and nobody to ask
+  3    not found
+  4    login needed, or denied
+  5    conflict: a deploy is in progress, the name is taken
+  6    the release was built but did not become healthy; it was reverted
+  7    not placeable: capacity or constraints; nothing is built: a disk is full
+  8    waited until --timeout; the operation goes on, the text names it
+  9    build failed
+  10   paas config import --diff --exit-code: something would change
+  130  interrupted; the text says what still runs
+  n    run, exec: the command's own code
+`,
+	"environment": `paas environment
+
+  PAAS_APP              app, like --app
+  PAAS_CONTEXT          context, like --context
+  PAAS_SERVER           server to talk to without a context, with PAAS_TOKEN and PAAS_CA_FILE
+  PAAS_TOKEN            token, instead of the context's
+  PAAS_CA_FILE          authority (PEM) that the server must be signed by, instead of the context's
+  PAAS_HOME             contexts and credentials (default $XDG_CONFIG_HOME/paas or ~/.config/paas)
+  PAAS_OUTPUT=json      like --json
+  PAAS_PROGRESS         like --progress
+  PAAS_BACKUP_PASSPHRASE
+  NO_COLOR, FORCE_COLOR, CI
+`,
+	"apps-of-folders": `how paas knows which app is meant
+
+  1  -a, --app NAME
+  2  -r, --remote NAME: the app of that git remote
+  3  PAAS_APP
+  4  paas.toml here or above, up to the repository's root:  app = "blog"
+  5  the one git remote that points at the current context
+
+  Commands that change something say what they found, before they begin.
+`,
+	"paas.toml": `# paas.toml: how an app is built and run; all of it is optional
+
+  app = "blog"                    # which app this folder is
+  deploy_branch = "main"          # pushes to other branches are stored only
+
+  [build]
+  method = "dockerfile"           # or auto, image, go, node, python, static
+  dockerfile = "Dockerfile"
+  target = "final"
+  args = { KEY = "value" }
+  # static_dir = "public"         # a folder of files, served as they are
+  # image = "name:tag"            # nothing is built
+
+  [deploy]
+  release = "bin/migrate"         # runs once before a release serves
+  surge = 1                       # replicas started at once
+  min_healthy = "3s"              # a replica counts after passing its check so long
+  deadline = "5m"                 # after that everything goes back
+  drain = "30s"                   # for requests that are under way
+
+  [env]                           # defaults for config variables
+  LOG_LEVEL = "info"
+
+  [processes]                     # goes before the Procfile
+  worker = "bin/work"
+
+  [process.web]
+  command = "bin/serve"
+  port = 8080
+  memory = "512M"
+  cpu = 0.5
+  stop_grace = "10s"
+  entrypoint = "keep"             # or replace: what becomes of the image's own
+  check = { path = "/healthz" }   # kind, boot, interval, timeout, failures
+`,
+	"procfile": `# Procfile: the commands that an app's processes are started with
+
+  # This one is routed:
+  web: bin/serve --port $PORT
+  # This one runs once before a release serves:
+  release: bin/migrate
+  # All others run, and are not routed:
+  worker: bin/work
+
+  # A type is lower-case letters, digits and dashes; an app has up to 50.
+  # Start more of one with: paas scale worker=2
+`,
+	"app.json": `app.json: Heroku's, as far as it says how to run an app
+
+  {
+    "env": {
+      "LOG_LEVEL": "info",
+      "SECRET": {"generator": "secret"},
+      "API_KEY": {"required": true, "description": "ask operations"}
+    },
+    "formation": {"web": {"quantity": 2}},
+    "healthchecks": {"web": [{"type": "startup", "path": "/healthz"}]}
+  }
+`,
+}
