@@ -1,5 +1,5 @@
 # paas: make up, make test. Everything else is for those who change it.
-.PHONY: build up down purge test unit acme docker-test e2e faults check bench-deploy bench-router bench-store bench-scheduler fuzz fmt
+.PHONY: build up down purge test unit acme docker-test e2e faults check bench-deploy bench-router bench-store bench-scheduler fuzz explore fmt
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 export CGO_ENABLED = 0
@@ -24,8 +24,14 @@ test: build ## install what the tests need, run all of them
 	@scripts/host test
 	$(MAKE) --no-print-directory check unit acme docker-test e2e
 
-unit: ## tests without Docker
-	go test ./...
+unit: ## tests without Docker; properties with the same cases in every run, so that only a change can break it
+	RAPID_SEED=1 RAPID_CHECKS=400 go test ./...
+
+PROPERTIES = $$(git grep -l 'rapid\.Check' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
+EXPLORE ?= 5m
+explore: ## the properties with new cases, for EXPLORE; what it finds is reproduced with the seed it prints
+	@end=$$(($$(date +%s) + $$(echo $(EXPLORE) | sed 's/m$$/*60/; s/s$$//'))); \
+	while [ $$(date +%s) -lt $$end ]; do RAPID_NOFAILFILE=1 RAPID_CHECKS=1000 RAPID_STEPS=100 go test -count=1 -run "$$(git grep -h -B40 'rapid\.Check' -- '*_test.go' | sed -n 's/^func \(Test[A-Za-z0-9_]*\).*/\1/p' | sort -u | paste -sd'|')" $(PROPERTIES) || exit 1; done
 
 acme: ## certificates from a real ACME server (Pebble, a Go module) on loopback
 	go test -tags acme -timeout 10m -run 'ACME|AnyRouter' ./router

@@ -147,22 +147,27 @@ func (g *group) replaceable(r *replica) bool {
 }
 
 // spares reports whether r, which is not ready, may end for what runs: it does
-// not run itself, its release failed, it has to leave its node, or enough others
-// run. Whoever runs can be asked before time and routers make it ready.
+// not run itself, something else ends it anyway, or enough others run. Whoever
+// runs can be asked before time and routers make it ready.
 func (g *group) spares(r *replica) bool {
-	return r.ready || !r.up() || r.failed || r.evicted() || g.upBeside(r) >= g.least()
+	return r.ready || !r.up() || r.doomed() || g.upBeside(r) >= g.least()
 }
 
-// upBeside is how many others than r can be asked.
+// upBeside is how many others than r can be asked and will be there: one that is
+// ready ends only for another.
 func (g *group) upBeside(r *replica) int {
 	n := 0
 	for _, o := range g.replicas {
-		if o != r && o.up() {
+		if o != r && o.up() && (o.ready || !o.doomed()) {
 			n++
 		}
 	}
 	return n
 }
+
+// doomed reports whether r has to go for another reason than its check: its
+// release failed, or it has to leave its node.
+func (r *replica) doomed() bool { return r.failed || r.evicted() }
 
 // least is how many replicas run at any time, whatever their checks say, if so
 // many ran before. The only one has to go sometimes, to make room for another.
