@@ -105,7 +105,7 @@ func New(c Config) (*Agent, error) {
 	var err error
 	a.router, err = router.New(router.Config{HTTP: c.Router.HTTP, HTTPS: c.Router.HTTPS, HTTPSPort: c.Router.HTTPSPort,
 		Node: me.ID, Zone: c.Zone, Dir: filepath.Join(c.Dir, "router"), Certificates: a.certificates,
-		Dial: a.dialUpstream, Logger: c.Logger})
+		Dial: a.dialUpstream, Logger: c.Logger, Limits: router.Limits{InFlight: router.InFlightFor(hostMemory())}})
 	if err != nil {
 		return nil, errors.Join(err, a.memory.close())
 	}

@@ -30,7 +30,7 @@ type abuser struct {
 
 func (r *running) abuser(t *testing.T, settings ...byte) *abuser {
 	t.Helper()
-	cfg := r.tls("a.localhost")
+	cfg := r.tls("b.localhost")
 	cfg.NextProtos = []string{"h2"}
 	c, err := tls.Dial("tcp", r.HTTPSAddr().String(), cfg)
 	if err != nil {
@@ -65,7 +65,7 @@ func h2Field(name, value string) []byte {
 
 // h2Head is the head of a GET.
 func h2Head(path string, more ...[]byte) []byte {
-	return slices.Concat(h2Field(":method", "GET"), h2Field(":scheme", "https"), h2Field(":authority", "a.localhost"),
+	return slices.Concat(h2Field(":method", "GET"), h2Field(":scheme", "https"), h2Field(":authority", "b.localhost"),
 		h2Field(":path", path), slices.Concat(more...))
 }
 
@@ -156,10 +156,13 @@ func TestHTTP2AbuseHurtsNobodyElse(t *testing.T) {
 	if testing.Short() {
 		t.Skip("abuses for a second each way")
 	}
-	const most = 256 << 20
-	r := start(t, newStore(t), func(c *Config) { c.Limits.WriteStall = 2 * time.Second })
+	const most = 256 << 20 // what asks and what answers are here too
+	r := start(t, newStore(t), func(c *Config) {
+		c.Limits.WriteStall = 2 * time.Second
+		c.Limits.InFlight = InFlightFor(512 << 20)
+	})
 	var now atomic.Int64
-	r.SetTable(tableOf(1, routeTo("a.localhost", backend(t, "a-1", http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	abused := routeTo("b.localhost", backend(t, "b-1", http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		now.Add(1)
 		defer now.Add(-1)
 		switch req.URL.Path {
@@ -169,7 +172,9 @@ func TestHTTP2AbuseHurtsNobodyElse(t *testing.T) {
 			for err := error(nil); err == nil; _, err = w.Write(make([]byte, 32<<10)) {
 			}
 		}
-	})))))
+	})))
+	abused.App = "abused"
+	r.SetTable(tableOf(1, routeTo("a.localhost", backend(t, "a-1", say("good"))), abused))
 	client := r.client(t)
 	calm := victim(t, client, nil)
 	base := runtime.NumGoroutine()

@@ -18,8 +18,8 @@ type Limits struct {
 	// is at most 32 KiB (25 s: closing TLS waits another 5 s for such a client).
 	WriteStall time.Duration
 	// InFlight is how many requests and upgraded connections of one app may be
-	// under way at once; what comes on top is answered 503 at once, not queued (4,096:
-	// two descriptors and 60 KiB each over HTTP/1, so 240 MiB: TestConnectionsAreCheap).
+	// under way at once; what comes on top is answered 503 at once, not queued (4,096;
+	// see InFlightFor).
 	InFlight int
 	// KeepAlive closes client connections that carry no request (60 s).
 	KeepAlive time.Duration
@@ -41,6 +41,17 @@ type Limits struct {
 	UpstreamIdle time.Duration
 	// Shutdown is how long requests may go on after Run was told to end (10 s).
 	Shutdown time.Duration
+}
+
+// perRequest is what one in flight takes of this process, and at most of it: two
+// connections with their buffers and goroutines (TestConnectionsAreCheap).
+const perRequest = 60 << 10
+
+// InFlightFor is the Limits.InFlight that keeps one app's requests within an eighth
+// of a machine's memory: 1,092 on 512 MB. No machine gets more than the default,
+// whose connections take 8,192 descriptors, or less than 256.
+func InFlightFor(memoryBytes int64) int {
+	return int(min(4096, max(256, memoryBytes/8/perRequest)))
 }
 
 // minProgress is what a request body must bring per Limits.BodyStall. It is

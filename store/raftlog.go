@@ -38,12 +38,21 @@ func newRaftLog(logger *slog.Logger) hclog.Logger {
 	return &raftLog{logger: logger.With("component", "raft"), said: &said{last: map[string]time.Time{}}}
 }
 
-// routine lists warnings that are the normal course of a start or an election.
+// routine lists warnings that are the normal course of a start or an election: two
+// that stand at once, one that was cut off and has fallen behind.
 var routine = []string{
 	"heartbeat timeout reached, starting election",
 	"Election timeout reached, restarting election",
 	"no known peers, aborting election",
 	"skipping application of old log",
+	"new leader elected, stepping down",
+	"duplicate requestVote from",
+	"rejecting vote request since we have a leader",
+	"rejecting vote request since our last term is greater",
+	"rejecting vote request since our last index is greater",
+	"rejecting pre-vote request since we have a leader",
+	"rejecting pre-vote request since our last term is greater",
+	"rejecting pre-vote request since our last index is greater",
 }
 
 func (l *raftLog) Log(level hclog.Level, msg string, args ...any) {
