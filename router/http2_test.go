@@ -30,7 +30,7 @@ type abuser struct {
 
 func (r *running) abuser(t *testing.T, settings ...byte) *abuser {
 	t.Helper()
-	cfg := r.tls("b.localhost")
+	cfg := r.tls("a.localhost")
 	cfg.NextProtos = []string{"h2"}
 	c, err := tls.Dial("tcp", r.HTTPSAddr().String(), cfg)
 	if err != nil {
@@ -65,7 +65,7 @@ func h2Field(name, value string) []byte {
 
 // h2Head is the head of a GET.
 func h2Head(path string, more ...[]byte) []byte {
-	return slices.Concat(h2Field(":method", "GET"), h2Field(":scheme", "https"), h2Field(":authority", "b.localhost"),
+	return slices.Concat(h2Field(":method", "GET"), h2Field(":scheme", "https"), h2Field(":authority", "a.localhost"),
 		h2Field(":path", path), slices.Concat(more...))
 }
 
@@ -162,7 +162,7 @@ func TestHTTP2AbuseHurtsNobodyElse(t *testing.T) {
 		c.Limits.InFlight = InFlightFor(512 << 20)
 	})
 	var now atomic.Int64
-	abused := routeTo("b.localhost", backend(t, "b-1", http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	abused := routeTo("a.localhost", backend(t, "a-1", http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		now.Add(1)
 		defer now.Add(-1)
 		switch req.URL.Path {
@@ -174,7 +174,7 @@ func TestHTTP2AbuseHurtsNobodyElse(t *testing.T) {
 		}
 	})))
 	abused.App = "abused"
-	r.SetTable(tableOf(1, routeTo("a.localhost", backend(t, "a-1", say("good"))), abused))
+	r.SetTable(tableOf(1, routeTo("good.localhost", backend(t, "b-1", say("good"))), abused))
 	client := r.client(t)
 	calm := victim(t, client, nil)
 	base := runtime.NumGoroutine()
@@ -243,7 +243,7 @@ func victim(t *testing.T, c *http.Client, stop <-chan struct{}) (l looks) {
 	var all []time.Duration
 	for more := true; more || len(all) < 50; {
 		began := time.Now()
-		if code, body := get(t, c, "https://a.localhost/"); code != 200 {
+		if code, body := get(t, c, "https://good.localhost/"); code != 200 {
 			t.Fatalf("the victim: %d %s", code, body)
 		}
 		all = append(all, time.Since(began))
@@ -290,7 +290,7 @@ func TestHTTP2HeadsCannotSmuggle(t *testing.T) {
 		"upgrade":            h2Head("/", h2Field("upgrade", "websocket")),
 		"te":                 h2Head("/", h2Field("te", "chunked")),
 		"two paths":          h2Head("/", h2Field(":path", "/smuggled")),
-		"two authorities":    h2Head("/", h2Field(":authority", "b.localhost")),
+		"two authorities":    h2Head("/", h2Field(":authority", "a.localhost")),
 		"unknown pseudo":     h2Head("/", h2Field(":x", "y")),
 		"pseudo after field": h2Head("/", h2Field("x", "y"), h2Field(":path", "/smuggled")),
 	} {
