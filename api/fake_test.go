@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -84,9 +85,9 @@ func (f *fake) Scale(ctx context.Context, app cluster.AppName, _ Scale) (*Proces
 func (f *fake) Restart(ctx context.Context, app cluster.AppName, _ Restart) error {
 	return f.called(ctx, "Restart "+string(app))
 }
-func (f *fake) Settle(ctx context.Context, app cluster.AppName, report func(Progress)) error {
+func (f *fake) Settle(ctx context.Context, app cluster.AppName, types []cluster.ProcessType, report func(Progress)) error {
 	report(Progress{Kind: ProgressInstance, Instance: &InstanceNews{Name: "web.1", State: cluster.AllocationHealthy}})
-	return f.called(ctx, "Settle "+string(app))
+	return f.called(ctx, fmt.Sprint("Settle ", app, " ", types))
 }
 func (f *fake) Config(ctx context.Context, app cluster.AppName) (*ConfigList, error) {
 	return &ConfigList{App: app, Keys: []ConfigKey{{Key: "A"}}}, f.called(ctx, "Config "+string(app))

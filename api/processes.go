@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"net/http"
+	"net/url"
+	"slices"
 	"time"
 
 	"paas/cluster"
@@ -16,8 +18,9 @@ type ProcessService interface {
 	// nothing, when the replicas would not fit.
 	Scale(ctx context.Context, app cluster.AppName, in Scale) (*ProcessList, error)
 	Restart(ctx context.Context, app cluster.AppName, in Restart) error
-	// Settle reports progress until what runs is what is wanted, or ctx ends.
-	Settle(ctx context.Context, app cluster.AppName, report func(Progress)) error
+	// Settle reports progress until what runs of the given types is what is wanted,
+	// or ctx ends; no types means all.
+	Settle(ctx context.Context, app cluster.AppName, types []cluster.ProcessType, report func(Progress)) error
 }
 
 // ProcessList is what runs and what should.
@@ -52,6 +55,16 @@ type Scale struct {
 	Changes []ScaleChange `json:"changes"`
 }
 
+// Types are the process types that it changes, sorted.
+func (s Scale) Types() []cluster.ProcessType {
+	var types []cluster.ProcessType
+	for _, c := range s.Changes {
+		types = append(types, c.Type)
+	}
+	slices.Sort(types)
+	return slices.Compact(types)
+}
+
 // ScaleChange sets (Relative false) or adds to a quantity.
 type ScaleChange struct {
 	Type     cluster.ProcessType `json:"type"`
@@ -74,6 +87,11 @@ type restartInput struct {
 	Body Restart
 }
 
+type settleInput struct {
+	App   cluster.AppName       `path:"app" doc:"The app's name"`
+	Types []cluster.ProcessType `query:"type,explode" maxItems:"100" doc:"Process types to wait for; all if none is given"`
+}
+
 func addProcessRoutes(t *table, s ProcessService) {
 	handle(t, spec{method: http.MethodGet, path: "/v1/apps/{app}/processes", name: "list-processes", summary: "Show what runs and what should",
 		rule: onApp(cluster.ScopeRead)}, func(ctx context.Context, in *inApp) (*ProcessList, error) { return s.Processes(ctx, in.App) })
@@ -85,8 +103,10 @@ func addProcessRoutes(t *table, s ProcessService) {
 		rule: onApp(cluster.ScopeDeploy)}, func(ctx context.Context, in *restartInput) error { return s.Restart(ctx, in.App, in.Body) })
 	// Progress quotes the output of replicas that failed, so reading is not enough.
 	stream(t, spec{method: http.MethodGet, path: "/v1/apps/{app}/settle", name: "settle", summary: "Follow until what runs is what is wanted",
-		rule: onApp(cluster.ScopeDeploy)}, ndjsonForm, func(ctx context.Context, in *inApp, w *streamWriter) error {
-		return progress(ctx, w, func(report func(Progress)) (*DeployResult, error) { return nil, s.Settle(ctx, in.App, report) })
+		rule: onApp(cluster.ScopeDeploy)}, ndjsonForm, func(ctx context.Context, in *settleInput, w *streamWriter) error {
+		return progress(ctx, w, func(report func(Progress)) (*DeployResult, error) {
+			return nil, s.Settle(ctx, in.App, in.Types, report)
+		})
 	})
 }
 
@@ -106,7 +126,11 @@ func (c *Client) Restart(ctx context.Context, app cluster.AppName, in Restart) e
 }
 
 // Settle implements ProcessService.
-func (c *Client) Settle(ctx context.Context, app cluster.AppName, report func(Progress)) error {
-	_, err := c.progress(ctx, request{path: appPath(app, "settle")}, report)
+func (c *Client) Settle(ctx context.Context, app cluster.AppName, types []cluster.ProcessType, report func(Progress)) error {
+	q := url.Values{}
+	for _, t := range types {
+		q.Add("type", string(t))
+	}
+	_, err := c.progress(ctx, request{path: appPath(app, "settle"), query: q}, report)
 	return err
 }

@@ -165,7 +165,7 @@ func TestClientReachesEveryService(t *testing.T) {
 			return second(c.Scale(ctx, "blog", Scale{Changes: []ScaleChange{{Type: "web", Quantity: -1, Relative: true}}}))
 		},
 		"Restart blog":              func() error { return c.Restart(ctx, "blog", Restart{}) },
-		"Settle blog":               func() error { return c.Settle(ctx, "blog", nil) },
+		"Settle blog [web worker]":  func() error { return c.Settle(ctx, "blog", []cluster.ProcessType{"web", "worker"}, nil) },
 		"Config blog":               func() error { return second(c.Config(ctx, "blog")) },
 		"Releases blog":             func() error { return second(c.Releases(ctx, "blog", 3)) },
 		"Release blog v7":           func() error { return second(c.Release(ctx, "blog", 7)) },

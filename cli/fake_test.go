@@ -169,7 +169,7 @@ func (f *fake) Scale(ctx context.Context, app cluster.AppName, in api.Scale) (*a
 
 func (f *fake) Restart(context.Context, cluster.AppName, api.Restart) error { return nil }
 
-func (f *fake) Settle(_ context.Context, _ cluster.AppName, report func(api.Progress)) error {
+func (f *fake) Settle(_ context.Context, _ cluster.AppName, _ []cluster.ProcessType, report func(api.Progress)) error {
 	report(news("web.1", 2, cluster.AllocationHealthy, ""))
 	return nil
 }

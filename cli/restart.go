@@ -27,7 +27,7 @@ func restart(ctx context.Context, in *invocation) error {
 		in.out.done("%s restarts", in.app)
 		return nil
 	}
-	if err := in.settle(ctx); err != nil {
+	if err := in.settle(ctx, types); err != nil {
 		return err
 	}
 	if in.jsonStream() {

@@ -65,7 +65,7 @@ func scale(ctx context.Context, in *invocation) error {
 		return err
 	}
 	if !in.Bool("detach") {
-		if err := in.settle(ctx); err != nil {
+		if err := in.settle(ctx, change.Types()); err != nil {
 			return err
 		}
 	}
@@ -88,13 +88,13 @@ func scale(ctx context.Context, in *invocation) error {
 	})
 }
 
-// settle waits until what runs is what is wanted.
-func (in *invocation) settle(ctx context.Context) error {
+// settle waits until what runs of the types is what is wanted; none means all.
+func (in *invocation) settle(ctx context.Context, types []cluster.ProcessType) error {
 	leave := func() leaving {
 		return leaving{"the change to " + string(in.app) + " goes on", "see: paas ps -a " + string(in.app)}
 	}
 	return in.follow(ctx, leave, func(ctx context.Context, report func(api.Progress)) error {
-		return in.client.Settle(ctx, in.app, report)
+		return in.client.Settle(ctx, in.app, types, report)
 	})
 }
 

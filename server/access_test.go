@@ -236,7 +236,7 @@ func TestIdleIsQuiet(t *testing.T) {
 	h := newHost(t)
 	h.createApp("blog")
 	h.mustDeploy("blog", procfile("web: ok\n"))
-	if err := h.client.Settle(t.Context(), "blog", func(api.Progress) {}); err != nil {
+	if err := h.client.Settle(t.Context(), "blog", nil, func(api.Progress) {}); err != nil {
 		t.Fatal(err)
 	}
 	var index uint64

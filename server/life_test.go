@@ -224,11 +224,14 @@ func TestScale(t *testing.T) {
 	if err != nil || list.Formation["web"] != 3 || list.Formation["worker"] != 1 {
 		t.Fatalf("scale: %+v %v", list, err)
 	}
-	if err := h.client.Settle(ctx, "blog", func(api.Progress) {}); err != nil {
+	if err := h.client.Settle(ctx, "blog", nil, func(api.Progress) {}); err != nil {
 		t.Fatal(err)
 	}
 	if n := h.agent.running("blog"); n != 4 {
 		t.Errorf("%d replicas run, want 4", n)
+	}
+	if err := h.client.Settle(ctx, "blog", []cluster.ProcessType{"we b"}, func(api.Progress) {}); err == nil {
+		t.Error("settled of an impossible type")
 	}
 	// 1 GiB holds 16 replicas of 64 MiB.
 	_, err = h.client.Scale(ctx, "blog", api.Scale{Changes: []api.ScaleChange{{Type: "web", Quantity: 40}}})
@@ -244,8 +247,33 @@ func TestScale(t *testing.T) {
 	if err := h.client.Restart(ctx, "blog", api.Restart{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.client.Settle(ctx, "blog", func(api.Progress) {}); err != nil {
+	if err := h.client.Settle(ctx, "blog", nil, func(api.Progress) {}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSettleOfOneTypeWaitsForNoOther: a worker that never comes up is no reason to
+// wait when the web processes are scaled.
+func TestSettleOfOneTypeWaitsForNoOther(t *testing.T) {
+	h := newHost(t)
+	ctx := t.Context()
+	h.createApp("blog")
+	h.mustDeploy("blog", procfile("web: ok\nworker: boot never\n"))
+	quantity := func(typ cluster.ProcessType, n int) {
+		t.Helper()
+		if _, err := h.client.Scale(ctx, "blog", api.Scale{Changes: []api.ScaleChange{{Type: typ, Quantity: n}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	quantity("worker", 1)
+	quantity("web", 2)
+	if err := h.client.Settle(ctx, "blog", []cluster.ProcessType{"web"}, func(api.Progress) {}); err != nil {
+		t.Fatal(err)
+	}
+	for a := range h.server.store.State().AllocationsOf("blog") {
+		if healthy := a.Observed.State == cluster.AllocationHealthy; healthy != (a.Type == "web") {
+			t.Errorf("%s is %s", a.Instance(), a.Observed.State)
+		}
 	}
 }
 

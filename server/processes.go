@@ -202,9 +202,14 @@ func (s *processService) Restart(ctx context.Context, name cluster.AppName, in a
 }
 
 // Settle implements api.ProcessService.
-func (s *processService) Settle(ctx context.Context, name cluster.AppName, send func(api.Progress)) error {
+func (s *processService) Settle(ctx context.Context, name cluster.AppName, types []cluster.ProcessType, send func(api.Progress)) error {
 	if _, _, err := s.app(ctx, name); err != nil {
 		return err
+	}
+	for _, t := range types {
+		if err := t.Validate(); err != nil {
+			return err
+		}
 	}
 	r := newReport(send)
 	w := &watcher{deployer: s.deployer, r: r, app: name, told: map[cluster.AllocationID]api.InstanceNews{}}
@@ -220,7 +225,7 @@ func (s *processService) Settle(ctx context.Context, name cluster.AppName, send 
 		if err := w.tell(st, &cluster.Deployment{App: name, Release: app.Current}); err != nil {
 			return err
 		}
-		done, again := s.settled(st, app)
+		done, again := s.settled(st, app, types)
 		if done {
 			r.done("Settled", nil)
 			return nil
@@ -237,22 +242,26 @@ func (s *processService) Settle(ctx context.Context, name cluster.AppName, send 
 	}
 }
 
-// settled reports whether what runs is what is wanted: every wanted slot has one
-// healthy replica of the serving release, nothing else is left, and the scheduler
-// would change nothing.
-func (s *processService) settled(st *cluster.State, app *cluster.App) (done bool, again time.Duration) {
+// settled reports whether what runs of the types, all if there are none, is what is
+// wanted: every wanted slot has one healthy replica of the serving release, nothing
+// else is left, and the scheduler would change nothing.
+func (s *processService) settled(st *cluster.State, app *cluster.App, types []cluster.ProcessType) (done bool, again time.Duration) {
 	again = time.Second
 	rel, err := st.Release(app.Name, app.Current)
 	if err != nil || st.ActiveDeployment(app.Name) != nil {
 		return err != nil && st.ActiveDeployment(app.Name) == nil, again
 	}
+	counts := func(t cluster.ProcessType) bool { return len(types) == 0 || slices.Contains(types, t) }
 	wanted := 0
 	for t := range rel.Processes {
-		if t != cluster.ProcessRelease {
+		if t != cluster.ProcessRelease && counts(t) {
 			wanted += app.Quantity(t)
 		}
 	}
 	for a := range st.AllocationsOf(app.Name) {
+		if !counts(a.Type) {
+			continue
+		}
 		if a.Desired != cluster.DesiredRun || a.Observed.State != cluster.AllocationHealthy || a.Release != app.Current {
 			return false, again
 		}
@@ -262,5 +271,5 @@ func (s *processService) settled(st *cluster.State, app *cluster.App) (done bool
 		return false, again
 	}
 	plan := scheduler.Compute(scheduler.Input{State: st, Routers: s.fleet.statuses(), Now: time.Now().UTC()})
-	return !slices.ContainsFunc(plan.Place, func(p cluster.Placement) bool { return p.App == app.Name }), again
+	return !slices.ContainsFunc(plan.Place, func(p cluster.Placement) bool { return p.App == app.Name && counts(p.Type) }), again
 }

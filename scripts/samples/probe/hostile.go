@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strconv"
@@ -16,8 +15,18 @@ import (
 )
 
 // hostile are the one-offs that take what they can get. arg bounds them where
-// the host's own disk is at stake.
+// the host's own disk is at stake. All end by themselves, should nobody be left to
+// end them.
 var hostile = map[string]func(arg string){"flood": flood, "fork": fork, "burn": burn, "litter": litter}
+
+// hostility is how long a process takes what it can get.
+const hostility = 2 * time.Minute
+
+// takeAll is one of hostile, for its time.
+func takeAll(how func(arg string), arg string) {
+	time.AfterFunc(hostility, func() { os.Exit(0) })
+	how(arg)
+}
 
 // flood prints lines of 200 bytes, arg MB of them a second or as fast as it is read.
 func flood(arg string) {
@@ -33,16 +42,10 @@ func flood(arg string) {
 	}
 }
 
-// fork starts itself twice, as does each of those, for as long as it may.
+// fork makes two of itself, as does each of those, and goes on when it may not.
 func fork(string) {
 	for {
-		for range 2 {
-			cmd := exec.Command("/proc/self/exe", "fork")
-			if cmd.Start() == nil {
-				go func() { _ = cmd.Wait() }()
-			}
-		}
-		time.Sleep(10 * time.Millisecond)
+		_, _, _ = syscall.RawSyscall(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0) // children have no runtime, and need none
 	}
 }
 

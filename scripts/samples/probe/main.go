@@ -226,7 +226,7 @@ func oneOff(verb, arg string) int {
 		dial(os.Stdout, os.Args[2:])
 	default:
 		if f := hostile[verb]; f != nil {
-			f(arg)
+			takeAll(f, arg)
 			return 0
 		}
 		fmt.Fprintln(os.Stderr, "probe: no verb", verb)
