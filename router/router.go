@@ -93,10 +93,10 @@ func New(c Config) (*Router, error) {
 		return nil, fmt.Errorf("prepare router directory: %w", err)
 	}
 	var err error
-	if r.plain, err = net.Listen("tcp", c.HTTP); err != nil {
+	if r.plain, err = listen(c.HTTP); err != nil {
 		return nil, fmt.Errorf("listen for HTTP: %w", err)
 	}
-	if r.secure, err = net.Listen("tcp", c.HTTPS); err != nil {
+	if r.secure, err = listen(c.HTTPS); err != nil {
 		_ = r.plain.Close()
 		return nil, fmt.Errorf("listen for HTTPS: %w", err)
 	}

@@ -31,6 +31,7 @@ func TestFaultEdge(t *testing.T) {
 	t.Logf("before: RSS %d MiB; p50 %v, p99 %v", e.before>>10, app.percentile(50, 0), app.percentile(99, 0))
 	t.Run("idle", e.idle)
 	t.Run("half-open", e.halfOpen)
+	t.Run("read nothing", e.readNothing)
 	h.t = t
 	app.stop(t)
 }
@@ -129,6 +130,41 @@ func (e edge) halfOpen(t *testing.T) {
 		(time.Since(began) - opened).Round(time.Millisecond), e.app.percentile(50, mark), e.app.percentile(99, mark), e.resident()>>10)
 	if alive > 0 {
 		t.Errorf("%d of them live after 30 s", alive)
+	}
+}
+
+// readNothing asks 1,000 times for an answer without end and reads none of it.
+func (e edge) readNothing(t *testing.T) {
+	const most = 1000
+	mark, began := e.app.mark(), time.Now()
+	config := e.client.Transport.(*http.Transport).TLSClientConfig.Clone()
+	config.ServerName, config.NextProtos = "edge.localhost", []string{"http/1.1"}
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	conns := make([]net.Conn, most)
+	for range 32 {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < most; i = next.Add(1) - 1 {
+				c, err := tls.DialWithDialer(&net.Dialer{Timeout: 20 * time.Second}, "tcp", e.httpsAddr, config)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, _ = io.WriteString(c, "GET /endless HTTP/1.1\r\nHost: edge.localhost\r\n\r\n") // its end is looked at below
+				conns[i] = c
+			}
+		})
+	}
+	wg.Wait()
+	opened := time.Since(began)
+	e.host.t = t
+	e.await("the router lets go of them", 45*time.Second, func() string { return e.fewDescriptors(200) })
+	t.Logf("1,000 that read nothing, opened in %v, gone %v later: p50 %v, p99 %v; RSS %d MiB", opened.Round(time.Millisecond),
+		(time.Since(began) - opened).Round(time.Millisecond), e.app.percentile(50, mark), e.app.percentile(99, mark), e.resident()>>10)
+	for _, c := range conns {
+		if c != nil {
+			_ = c.Close()
+		}
 	}
 }
 

@@ -100,6 +100,13 @@ func tide(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// endless answers for as long as somebody reads.
+func endless(w http.ResponseWriter, _ *http.Request) {
+	block := make([]byte, 32<<10)
+	for err := error(nil); err == nil; _, err = w.Write(block) {
+	}
+}
+
 // freeze stops the whole process: its kernel goes on to accept connections.
 func freeze(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintln(w, "freezing")

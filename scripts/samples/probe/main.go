@@ -77,6 +77,7 @@ func serve(port string, linger time.Duration) {
 	mux.HandleFunc("/flap", flap)
 	mux.HandleFunc("/tide", tide)
 	mux.HandleFunc("/freeze", freeze)
+	mux.HandleFunc("/endless", endless)
 	mux.HandleFunc("/slow", slow)
 	mux.HandleFunc("/sse", sse)
 	mux.HandleFunc("/ws", websocket)
