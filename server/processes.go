@@ -203,11 +203,12 @@ func (s *processService) Restart(ctx context.Context, name cluster.AppName, in a
 
 // Settle implements api.ProcessService.
 func (s *processService) Settle(ctx context.Context, name cluster.AppName, types []cluster.ProcessType, send func(api.Progress)) error {
-	if _, _, err := s.app(ctx, name); err != nil {
+	st, app, err := s.app(ctx, name)
+	if err != nil {
 		return err
 	}
 	for _, t := range types {
-		if err := t.Validate(); err != nil {
+		if err := scalable(st, app, t); err != nil {
 			return err
 		}
 	}
