@@ -139,7 +139,7 @@ s.listen(process.env.PORT); process.on("SIGTERM", () => process.exit(0));`,
 	h.serves(t, res, "/", "hello from Node built 1000")
 	began := time.Now()
 	h.must(t, files)
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > 10*time.Second { // 0.3 s on an idle host; a first build takes more
 		t.Errorf("unchanged source took %v to build again", took)
 	}
 }

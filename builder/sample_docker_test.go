@@ -26,7 +26,7 @@ func TestDockerSamples(t *testing.T) {
 			if _, _, err := h.buildDir(t, dir); err != nil {
 				t.Fatal(err)
 			}
-			if took := time.Since(began); took > time.Second {
+			if took := time.Since(began); took > 10*time.Second { // 0.3 s on an idle host; a first build takes more
 				t.Errorf("unchanged source took %v to build again", took)
 			}
 		})

@@ -31,7 +31,7 @@ func TestNodeGoesDownAndComesBack(t *testing.T) {
 	began := time.Now()
 	h.stopAgent()
 	h.await("the node is down", func() bool { return state() == cluster.NodeDown })
-	if took := time.Since(began); took < api.NodeLease-time.Second || took > api.NodeLease+3*time.Second {
+	if took := time.Since(began); took < api.NodeLease-time.Second || took > api.NodeLease+20*time.Second {
 		t.Errorf("it took %v", took)
 	}
 	h.startAgent()

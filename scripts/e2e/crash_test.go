@@ -197,7 +197,7 @@ func (c *crash) round(kind string) {
 	if ready > c.readyIn {
 		c.late(ready)
 	}
-	h.await("the calm app serves", 5*time.Second, func() string {
+	h.await("the calm app serves", 30*time.Second, func() string {
 		if status, body := h.get("https://" + calmApp + ".localhost/"); status != 200 {
 			return body
 		}

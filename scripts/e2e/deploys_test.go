@@ -51,7 +51,7 @@ func (d drill) run(t *testing.T) {
 	}
 	h.must(dir, "rollback", fmt.Sprintf("v%d", d.deploys), "--yes")
 	h.serves("https://busy.localhost/", fmt.Sprintf("release=v%d", d.deploys+2))
-	within := time.Duration(d.atLeast/d.rate)*time.Second + 30*time.Second
+	within := time.Duration(d.atLeast/d.rate)*time.Second + 2*time.Minute
 	h.await("enough requests", within, func() string {
 		if n := busy.count(); n < d.atLeast {
 			return fmt.Sprint(n)
@@ -69,7 +69,7 @@ func (h *host) drillApp(name string, drain time.Duration) (dir string) {
 	h.must(dir, "apps", "create", name)
 	h.push(dir)
 	h.must(dir, "scale", "web=2")
-	h.await("two replicas", 20*time.Second, func() string {
+	h.await("two replicas", time.Minute, func() string {
 		var ps psList
 		h.into(&ps, dir, "ps")
 		if ps.healthy("web") != 2 {

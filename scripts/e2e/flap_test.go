@@ -34,13 +34,15 @@ func (f flapping) run(t *testing.T) {
 	// The check changes while it passes: a deploy of what fails its check is refused.
 	h.write(dir, "paas.toml", fmt.Sprintf("[process.web]\ncommand = \"/probe\"\nmemory = \"64M\"\ncheck = { kind = \"http\", path = %q, interval = \"1s\", failures = 2 }\n", f.path))
 	h.commit(dir, "Another check")
-	h.await("high tide", 30*time.Second, func() string {
+	h.await("the check is changed at high tide", 3*time.Minute, func() string {
 		if code, body := h.get("https://flappy.localhost" + f.path); code != 200 || time.Now().Unix()%12 > 3 {
 			return body
 		}
+		if out, code := h.git(dir, "push", "paas", "main"); code != 0 {
+			return out // the tide fell before the rollout was done
+		}
 		return ""
 	})
-	h.push(dir)
 	load := h.load("https://flappy.localhost/", "instance=web.", 50)
 	defer load.stop(t)
 	least, said := h.watchReplicas(dir, f.lasts)
