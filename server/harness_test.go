@@ -358,15 +358,18 @@ func (a *stubAgent) connect(ctx context.Context, s *Server) error {
 	})
 }
 
-// session is the one that the agent has now.
-func (a *stubAgent) session(t testing.TB) *api.AgentSession {
-	t.Helper()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.sess == nil {
-		t.Fatal("the agent has no session")
-	}
-	return a.sess
+// session is the one that the agent has now. A server may know of it before the
+// agent does.
+func (h *host) session() *api.AgentSession {
+	h.t.Helper()
+	var s *api.AgentSession
+	h.await("the agent has a session", func() bool {
+		h.agent.mu.Lock()
+		defer h.agent.mu.Unlock()
+		s = h.agent.sess
+		return s != nil
+	})
+	return s
 }
 
 // observed is all, or the given replicas.

@@ -55,7 +55,7 @@ func TestSilentReplicasAreListed(t *testing.T) {
 	}
 	id, index := listed().ID, h.server.store.State().Index()
 	report := func(silent map[cluster.AllocationID]time.Time) {
-		if err := h.agent.session(t).ReportRouter(cluster.RouterStatus{Index: index, Silent: silent}); err != nil {
+		if err := h.session().ReportRouter(cluster.RouterStatus{Index: index, Silent: silent}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -106,7 +106,7 @@ func TestDesiredChangesOnlyForWhomItConcerns(t *testing.T) {
 func TestCertificateStorage(t *testing.T) {
 	h := newHost(t)
 	ctx := t.Context()
-	s := h.agent.session(t)
+	s := h.session()
 	if _, _, err := s.LoadFile(ctx, "acme/key.pem"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("absent file: %v", err)
 	}
@@ -139,7 +139,7 @@ func TestCertificateStorage(t *testing.T) {
 func TestEdgeCertificatesOnlyForRoutes(t *testing.T) {
 	h := newHost(t)
 	h.createApp("blog")
-	s := h.agent.session(t)
+	s := h.session()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

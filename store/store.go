@@ -125,6 +125,9 @@ func (s *Store) Run(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("start raft: %w", err), s.stores.close())
 	}
 	s.raft.Store(r)
+	if err := s.hasten(r); err != nil {
+		s.cfg.Logger.Debug("first election waits for its time", "err", err)
+	}
 	s.followLeadership(ctx, r)
 	return s.stop(r)
 }
