@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/http"
+	"time"
 
 	"paas/cluster"
 )
@@ -22,6 +23,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	var verify *tls.CertificateVerificationError
 	var authority x509.UnknownAuthorityError
 	var hostname x509.HostnameError
+	var invalid x509.CertificateInvalidError
 	var record tls.RecordHeaderError
 	unavailable := func(code, format string, args ...any) *cluster.Error {
 		return cluster.Errorf(cluster.KindUnavailable, code, format, args...).Wrap(err)
@@ -32,6 +34,10 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 			WithHint("try again")
 	case errors.Is(err, errSilent):
 		return unavailable("silent", "the server at %s went silent", c.base.Host).WithHint("try again")
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired: // or not good yet
+		return unavailable("tls_expired", "the certificate of the server at %s is not good now", c.base.Host).
+			Because("it is good from %s to %s, and this clock says %s", minute(invalid.Cert.NotBefore), minute(invalid.Cert.NotAfter), minute(time.Now())).
+			WithHint("see which of them is wrong: paas doctor")
 	case errors.As(err, &verify), errors.As(err, &authority), errors.As(err, &hostname):
 		return unavailable("tls_pin", "the server at %s is not the one that you logged in to", c.base.Host).
 			Because("its certificate was not signed by the cluster's own authority").
@@ -42,6 +48,8 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	return unavailable("unreachable", "cannot reach the server at %s", c.base.Host).Because("%s", rootCause(err)).
 		WithHint("is the server running? start it with: paas up")
 }
+
+func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
 // broken is unreachable for answers that had begun.
 func (c *Client) broken(ctx context.Context, err error) error {

@@ -137,6 +137,33 @@ func TestClientPinsTheClusterAuthority(t *testing.T) {
 	}
 }
 
+// TestClientTellsAnExpiredCertificateFromAForeignOne: to log in again would not
+// help, and to look at the clock might.
+func TestClientTellsAnExpiredCertificateFromAForeignOne(t *testing.T) {
+	then := time.Now().Add(-60 * 24 * time.Hour)
+	authority, err := identity.NewAuthority("old", then)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := authority.NewNode(testNode, identity.RoleServer, nil, then)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(t)
+	s.TLS.Certificates = node.ServerConfig("h2", "http/1.1").Certificates
+	c, err := NewClient(ClientConfig{URL: s.URL, Token: "admin", TLS: identity.PinnedConfig(node.AuthorityPEM())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, err = c.Status(context.Background())
+	var e *cluster.Error
+	if !errors.As(err, &e) || e.Code != "tls_expired" || e.Hint != "see which of them is wrong: paas doctor" ||
+		!strings.Contains(e.Reason, "to "+minute(node.NotAfter())) {
+		t.Errorf("got %#v", err)
+	}
+}
+
 func FuzzSessionMessage(f *testing.F) {
 	for _, v := range []any{message{Heartbeat: true}, message{Hello: &Hello{Node: cluster.Node{ID: testNode}}}, message{Observed: []Observed{{ID: "a-1"}}},
 		message{Assignments: &AssignmentSet{Index: 1, Assignments: []Assignment{{ID: "a-1"}}}}, callRequest{Method: "logs"}, callReply{Error: toWire(errors.New("x"))}} {
