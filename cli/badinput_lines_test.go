@@ -103,7 +103,7 @@ func unless(bad bool, reason string) string {
 }
 
 // paths are fields that take the name of a file or folder of the person's own.
-var paths = []string{"trust --out", "down --data", "up --data", "server --data", "backup restore --data"}
+var paths = []string{"trust --out", "down --data", "up --data", "server --data", "backup restore --data", "doctor --data"}
 
 // grammars say which hostile values of a field are in truth good ones. Each is the
 // rule that the product itself documents for that field.

@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/urfave/cli/v2"
 
 	"paas/api"
 	"paas/builder"
@@ -19,9 +18,10 @@ import (
 )
 
 func doctorVerb() *verb {
-	return &verb{name: "doctor", group: groupOperate, summary: "find out why something does not work", run: doctor, needs: needsNothing, flags: serverFlags(),
+	return &verb{name: "doctor", group: groupOperate, summary: "find out why something does not work", run: doctor, needs: needsNothing,
+		flags:    append(serverFlags(), &cli.StringFlag{Name: "data", Usage: "`DIR` of the state on this host", DefaultText: "where paas up or paas server keeps it"}),
 		about:    "It changes nothing. Each line is fine (✓), worth knowing (!) or broken (✗), with what to do;\nthe exit code is 1 when something is broken.",
-		examples: []string{"paas doctor", "paas doctor --json"}}
+		examples: []string{"paas doctor", "paas doctor --json", "sudo paas doctor --data /var/lib/paas"}}
 }
 
 // finding is one line of the doctor's.
@@ -50,23 +50,9 @@ func broken(check string, err error) finding {
 }
 
 func doctor(ctx context.Context, in *invocation) error {
-	var all []finding
-	add := func(f ...finding) { all = append(all, f...) }
-	engine := checkDocker(ctx)
-	add(engine, checkGit(ctx))
-	if engine.State == "ok" {
-		add(checkBuildLimits(ctx))
-	}
-	add(checkMemory(), checkDisk(in))
-	add(judgeKernel(readKernel("/"))...)
-	t, f := in.checkContext()
-	add(f)
-	if t != nil {
-		add(in.checkGitTrust(t))
-		add(checkServer(ctx, t)...)
-	} else {
-		add(checkPorts()...)
-		add(checkNames(ctx, 8443))
+	all, err := in.examine(ctx)
+	if err != nil {
+		return err
 	}
 	failures := 0
 	for _, f := range all {
@@ -74,7 +60,7 @@ func doctor(ctx context.Context, in *invocation) error {
 			failures++
 		}
 	}
-	err := in.print(all, func(o *output) {
+	err = in.print(all, func(o *output) {
 		for _, f := range all {
 			g := map[string]glyph{"ok": good, "warning": warn, "broken": bad}[f.State]
 			mark := o.outStyle.mark(g)
@@ -92,6 +78,54 @@ func doctor(ctx context.Context, in *invocation) error {
 	}
 	return err
 }
+
+// examine looks at this host first, then at the cluster that is chosen.
+func (in *invocation) examine(ctx context.Context) ([]finding, error) {
+	dir, err := in.stateDir()
+	if err != nil {
+		return nil, err
+	}
+	engine := checkDocker(ctx)
+	all := []finding{engine, checkGit(ctx)}
+	root := ""
+	if engine.State == "ok" {
+		root = engineRoot(ctx)
+		all = append(all, checkBuildLimits(ctx))
+	}
+	all = append(all, judgeMemory(readMemory("/")))
+	all = append(all, judgeDisks(readDisks(dir, root))...)
+	all = append(all, judgeKernel(readKernel("/"))...)
+	clock := readClock("/", time.Now())
+	certs := readNodeCertificate(dir)
+	t, f := in.checkContext()
+	all = append(all, f)
+	reached := false
+	if t != nil {
+		all = append(all, in.checkGitTrust(t))
+		var found []finding
+		found, reached = checkServer(ctx, t, &clock, &certs)
+		all = append(all, found...)
+	}
+	if !reached {
+		all = append(all, checkPorts(dir)...)
+		all = append(all, checkNames(ctx, 8443))
+	}
+	all = append(all, judgeClock(clock))
+	return append(all, judgeCertificates(certs, clock.Now)...), nil
+}
+
+// stateDir is --data, or the default one; or an operator's, if that alone holds
+// a state.
+func (in *invocation) stateDir() (string, error) {
+	dir, err := in.dataDir()
+	if err == nil && !in.IsSet("data") && !isData(dir) && isData(serverDir) {
+		return serverDir, nil
+	}
+	return dir, err
+}
+
+// serverDir is where scripts/paas.service keeps a server's state.
+const serverDir = "/var/lib/paas"
 
 func checkDocker(ctx context.Context) finding {
 	v, err := checkEngine(ctx)
@@ -122,52 +156,6 @@ func checkGit(ctx context.Context) finding {
 	return fine("git", "%s", v)
 }
 
-const (
-	lowMemory = 512 << 20
-	lowDisk   = 2 << 30
-	badDisk   = 256 << 20
-)
-
-// checkMemory reads what the kernel says can be had without swapping.
-func checkMemory() finding {
-	data, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return warning("memory", "", "memory is not known: %v", err)
-	}
-	var kib int64
-	for line := range strings.SplitSeq(string(data), "\n") {
-		if _, err := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); err == nil {
-			break
-		}
-	}
-	if free := kib << 10; free < lowMemory {
-		return warning("memory", "stop something, or scale apps down: paas scale", "%d MiB of memory are available; builds want %d MiB", free>>20, lowMemory>>20)
-	}
-	return fine("memory", "%.1f GiB of memory are available", float64(kib)/(1<<20))
-}
-
-// checkDisk looks at the file system of the default data directory, or of the
-// nearest folder above it that exists.
-func checkDisk(in *invocation) finding {
-	dir, err := in.dataDir()
-	if err != nil {
-		return broken("disk", err)
-	}
-	var fs syscall.Statfs_t
-	for syscall.Statfs(dir, &fs) != nil && dir != filepath.Dir(dir) {
-		dir = filepath.Dir(dir)
-	}
-	free := int64(fs.Bavail) * fs.Bsize
-	text := fmt.Sprintf("%.1f GiB of disk are free at %s", float64(free)/(1<<30), dir)
-	switch {
-	case free < badDisk:
-		return broken("disk", cluster.Errorf(cluster.KindUnavailable, "disk", "%s", text).WithHint("free some: docker system df shows what images take"))
-	case free < lowDisk:
-		return warning("disk", "docker system df shows what images take", "%s", text)
-	}
-	return fine("disk", "%s", text)
-}
-
 func (in *invocation) checkContext() (*target, finding) {
 	t, err := in.findTarget()
 	if cluster.KindOf(err) == cluster.KindUnauthenticated {
@@ -179,19 +167,23 @@ func (in *invocation) checkContext() (*target, finding) {
 	return t, fine("context", "context %s is %s", t.label(), t.server)
 }
 
-// checkServer asks the chosen server who it is, what time it has, and whether an
-// app of it answers.
-func checkServer(ctx context.Context, t *target) []finding {
+// checkServer asks the chosen server who it is, and whether an app of it answers.
+// What it shows of its clock and of certificates is left to the judges of those.
+func checkServer(ctx context.Context, t *target, clock *clockFacts, certs *[]certFacts) (out []finding, reached bool) {
 	c, err := t.client()
 	if err != nil {
-		return []finding{broken("server", err)}
+		return []finding{broken("server", err)}, false
+	}
+	if shown, err := probeServer(ctx, t.server); err == nil {
+		clock.Server, clock.Took = shown.clock, shown.took
+		*certs = append(*certs, shown.cert)
 	}
 	began := time.Now()
 	s, err := c.Status(ctx)
 	if err != nil {
-		return []finding{broken("server", err)}
+		return []finding{broken("server", err)}, false
 	}
-	out := []finding{fine("server", "server %s answers in %s, leader %s, %d of %d nodes up", s.Version, short(time.Since(began)), s.Leader, s.NodesUp, s.Nodes)}
+	out = []finding{fine("server", "server %s answers in %s, leader %s, %d of %d nodes up", s.Version, short(time.Since(began)), s.Leader, s.NodesUp, s.Nodes)}
 	if s.Version != version {
 		out = append(out, warning("version", "install the same version on both", "this tool is %s, the server is %s", version, s.Version))
 	}
@@ -201,12 +193,17 @@ func checkServer(ctx context.Context, t *target) []finding {
 	for _, low := range s.LowSpace {
 		out = append(out, checkLowSpace(low))
 	}
-	out = append(out, checkClock(ctx, c), checkApp(ctx, c, s))
-	out = append(out, checkDomains(ctx, c)...)
+	if list, err := c.Events(ctx, "", 1); err == nil && len(list) > 0 {
+		clock.Newest = list[len(list)-1].At
+	}
+	hosts, found := checkDomains(ctx, c, s)
+	out = append(out, checkApp(ctx, c, s))
+	out = append(out, found...)
+	*certs = append(*certs, probeHosts(ctx, hosts, s.HTTPSPort)...)
 	if s.Domain == "localhost" {
 		out = append(out, checkNames(ctx, s.HTTPSPort))
 	}
-	return out
+	return out, true
 }
 
 // checkLowSpace tells of a file system that the cluster found to be tight or full.
@@ -217,21 +214,6 @@ func checkLowSpace(low api.NodeSpace) finding {
 		return broken("disk", cluster.Errorf(cluster.KindUnavailable, "disk", "%s", text).Because("nothing is built until it is freed").WithHint(do))
 	}
 	return warning("disk", do, "%s; builds stop at 90%%", text)
-}
-
-// maxSkew is how far clocks may be apart before certificates and tokens suffer.
-const maxSkew = 5 * time.Second
-
-// checkClock compares clocks by the newest event, which is stamped by a server.
-func checkClock(ctx context.Context, c *api.Client) finding {
-	list, err := c.Events(ctx, "", 1)
-	if err != nil || len(list) == 0 {
-		return fine("clock", "clock is %s", time.Now().UTC().Format(time.RFC3339))
-	}
-	if ahead := time.Until(list[len(list)-1].At); ahead > maxSkew {
-		return warning("clock", "set it: sudo timedatectl set-ntp true", "this clock is %s behind the server's", short(ahead))
-	}
-	return fine("clock", "clock is not behind the server's")
 }
 
 // checkApp goes the whole way of a request to the first app that should answer.
@@ -257,22 +239,6 @@ func checkApp(ctx context.Context, c *api.Client, s *api.ClusterStatus) finding 
 		return fine("apps", "%s answers (%s)", a.URL, res.Status)
 	}
 	return fine("apps", "no app is meant to answer yet")
-}
-
-// checkPorts says whether "up" would get its default ports.
-func checkPorts() []finding {
-	var out []finding
-	for _, p := range [][2]string{{"http", "127.0.0.1:8080"}, {"https", "127.0.0.1:8443"}, {"listen", "127.0.0.1:7443"}} {
-		if err := free(p[0], p[1]); err != nil {
-			_, port, _ := net.SplitHostPort(p[1])
-			n, _ := strconv.Atoi(port) // it is one of the three above
-			out = append(out, judgePort(p[0], p[1], portOwner("/", n)))
-		}
-	}
-	if out == nil {
-		out = append(out, fine("ports", "the ports of paas up are free: 8080, 8443, 7443"))
-	}
-	return out
 }
 
 // checkNames looks how this host's resolver sees names below localhost, where the

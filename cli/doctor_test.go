@@ -11,14 +11,18 @@ import (
 )
 
 func TestDoctorNamesWhatTheKernelLacks(t *testing.T) {
-	all := kernelFacts{Overlay: true, CgroupMemory: true, Nftables: true, Bridge: true}
-	for says, f := range map[string]kernelFacts{
-		"has what containers need": all,
-		"modprobe overlay":         {CgroupMemory: true, Nftables: true, Bridge: true},
-		"cgroup_enable=memory":     {Overlay: true, Nftables: true, Bridge: true},
-		"modprobe nf_tables":       {Overlay: true, CgroupMemory: true, Bridge: true},
-		"modprobe br_netfilter":    {Overlay: true, CgroupMemory: true, Nftables: true},
+	all := kernelFacts{Overlay: true, CgroupMemory: true, CgroupPIDs: true, Nftables: true, Bridge: true, Seccomp: true}
+	for says, lacks := range map[string]func(*kernelFacts){
+		"has what containers need": func(*kernelFacts) {},
+		"modprobe overlay":         func(f *kernelFacts) { f.Overlay = false },
+		"cgroup_enable=memory":     func(f *kernelFacts) { f.CgroupMemory = false },
+		"CONFIG_CGROUP_PIDS":       func(f *kernelFacts) { f.CgroupPIDs = false },
+		"modprobe nf_tables":       func(f *kernelFacts) { f.Nftables = false },
+		"modprobe br_netfilter":    func(f *kernelFacts) { f.Bridge = false },
+		"CONFIG_SECCOMP_FILTER":    func(f *kernelFacts) { f.Seccomp = false },
 	} {
+		f := all
+		lacks(&f)
 		got := judgeKernel(f)
 		if len(got) != 1 || !strings.Contains(got[0].Text+got[0].Do, says) || (f == all) != (got[0].State == "ok") {
 			t.Errorf("%+v: %+v, want %q", f, got, says)
@@ -29,7 +33,8 @@ func TestDoctorNamesWhatTheKernelLacks(t *testing.T) {
 		t.Errorf("an empty root has %+v", got)
 	}
 	put(t, root, "proc/filesystems", "nodev\tsysfs\nnodev\toverlay\n")
-	put(t, root, "proc/cgroups", "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t0\t70\t1\n")
+	put(t, root, "proc/cgroups", "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t0\t70\t1\npids\t0\t70\t1\n")
+	put(t, root, "proc/sys/kernel/seccomp/actions_avail", "kill_process allow\n")
 	put(t, root, "proc/sys/kernel/osrelease", "6.1.0\n")
 	put(t, root, "lib/modules/6.1.0/modules.dep", "kernel/net/netfilter/nf_tables.ko.xz: x\nkernel/net/bridge/br_netfilter.ko: x\n")
 	if got := readKernel(root); got != all {
@@ -79,7 +84,7 @@ func TestDoctorNamesWhoHasAPort(t *testing.T) {
 	if got := portOwner("/", l.Addr().(*net.TCPAddr).Port); !strings.Contains(got, "(pid ") {
 		t.Errorf("our own port: %q", got)
 	}
-	if f := judgePort("http", "127.0.0.1:8080", "nginx (pid 812)"); f.State != "warning" || !strings.Contains(f.Text+f.Do, "by nginx (pid 812)") {
+	if f := judgePort(portFacts{Flag: "http", Addr: "127.0.0.1:8080", Owner: "nginx (pid 812)"}); f.State != "warning" || !strings.Contains(f.Text+f.Do, "by nginx (pid 812)") {
 		t.Errorf("%+v", f)
 	}
 }
@@ -92,15 +97,19 @@ func TestDoctorComparesNamesWithRouters(t *testing.T) {
 		state string
 		says  string
 	}{
-		{[]netip.Addr{other, router}, nil, "ok", "leads to a router"},
+		{[]netip.Addr{router}, nil, "ok", "leads to a router"},
+		{[]netip.Addr{other, router}, nil, "warning", "remove the records of shop.example.com for 198.51.100.7"},
 		{[]netip.Addr{netip.MustParseAddr("::ffff:192.0.2.10")}, nil, "ok", "leads to a router"},
 		{[]netip.Addr{other}, nil, "warning", "point it to 192.0.2.10"},
 		{nil, &net.DNSError{Err: "no such host", Name: "a"}, "broken", "for 192.0.2.10"},
 		{nil, errors.New("timeout"), "broken", "timeout"},
 	} {
-		f := judgeDomain("shop.example.com", c.found, c.err, []netip.Addr{router})
+		f := judgeDomain("shop.example.com", "shop.example.com", c.found, c.err, []netip.Addr{router})
 		if f.State != c.state || !strings.Contains(f.Text+" "+f.Do, c.says) {
 			t.Errorf("%v %v: %+v, want %s, %q", c.found, c.err, f, c.state, c.says)
 		}
+	}
+	if f := judgeDomain("blog.apps.example.com", "*.apps.example.com", nil, nil, []netip.Addr{router}); !strings.Contains(f.Do, "record of *.apps.example.com for 192.0.2.10") {
+		t.Errorf("%+v", f)
 	}
 }
