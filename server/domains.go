@@ -71,11 +71,27 @@ func (s *domainService) RemoveDomain(ctx context.Context, name cluster.AppName, 
 	}
 	host = cluster.Hostname(strings.TrimSuffix(strings.ToLower(string(host)), "."))
 	if host == st.Settings().Host(name) {
-		return cluster.Conflict("domain_default", "host name %s cannot be removed", host).Because("it is the app's own")
+		return cluster.Conflict("domain_default", "host name %s cannot be removed", host).Because("it is the app's own").
+			WithHint("add others beside it: paas domains add HOST -a " + string(name))
 	}
 	if d, err := st.Domain(host); err != nil || d.App != name {
-		return cluster.NotFound("domain", "app %s has no host name %.60q", name, host).WithHint("list them with: paas domains -a " + string(name))
+		return noDomain(st, name, host)
 	}
 	_, err = s.store.Propose(ctx, store.RemoveDomain{By: s.by(ctx), Host: host, App: name})
 	return err
+}
+
+// noDomain does not say whether another app has the host name.
+func noDomain(st *cluster.State, name cluster.AppName, host cluster.Hostname) error {
+	e := cluster.NotFound("domain", "app %s has no host name %.60q", name, host)
+	var names []string
+	for d := range st.Domains() {
+		if d.App == name {
+			names = append(names, string(d.Host))
+		}
+	}
+	if near := cluster.Nearest(string(host), names); len(near) > 0 {
+		return e.WithHint("did you mean: paas domains remove " + near[0] + " -a " + string(name))
+	}
+	return e.WithHint("list them with: paas domains -a " + string(name))
 }
