@@ -245,7 +245,8 @@ func destroyApp(ctx context.Context, in *invocation) error {
 		return err
 	}
 	in.header()
-	if _, err := in.client.App(ctx, in.app); err != nil {
+	app, err := in.client.App(ctx, in.app)
+	if err != nil {
 		return err // before anybody types a name
 	}
 	warning := "this destroys app " + string(in.app) + " and everything of it for good"
@@ -259,8 +260,15 @@ func destroyApp(ctx context.Context, in *invocation) error {
 		}
 		return err
 	}
+	removed := in.unlink(ctx, app)
 	return in.print(struct {
 		App       cluster.AppName `json:"app"`
 		Destroyed bool            `json:"destroyed"`
-	}{in.app, true}, func(o *output) { o.done("App %s is gone", in.app) })
+		Remotes   []string        `json:"git_remotes_removed,omitempty"`
+	}{in.app, true, removed}, func(o *output) {
+		o.done("App %s is gone", in.app)
+		for _, r := range removed {
+			o.done("git remote %q is gone, too: it led to nothing else", r)
+		}
+	})
 }

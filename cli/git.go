@@ -29,19 +29,36 @@ func git(ctx context.Context, dir string, args ...string) (string, error) {
 	return strings.TrimSpace(out.String()), nil
 }
 
-// gitRemotes returns the URLs of the work tree's remotes by name; none when dir
-// is in no work tree, or git is not there.
+// gitRemotes returns the first URLs of the work tree's remotes by name; none when
+// dir is in no work tree, or git is not there.
 func gitRemotes(ctx context.Context, dir string) map[string]string {
-	out, err := git(ctx, dir, "config", "--null", "--get-regexp", `^remote\..*\.url$`)
+	first := map[string]string{}
+	for name, urls := range remotesOf(ctx, dir, "--get-regexp", `^remote\..*\.url$`) {
+		first[name] = urls[0]
+	}
+	return first
+}
+
+// ownRemotes returns every URL that the work tree's own configuration has for a
+// remote, by name: those to fetch from and those to push to.
+func ownRemotes(ctx context.Context, dir string) map[string][]string {
+	return remotesOf(ctx, dir, "--local", "--get-regexp", `^remote\..*\.(push)?url$`)
+}
+
+// remotesOf reads keys of git's configuration that end in a word after the
+// remote's name.
+func remotesOf(ctx context.Context, dir string, which ...string) map[string][]string {
+	out, err := git(ctx, dir, append([]string{"config", "--null"}, which...)...)
 	if err != nil {
 		return nil
 	}
-	remotes := map[string]string{}
+	remotes := map[string][]string{}
 	for entry := range strings.SplitSeq(out, "\x00") {
 		key, value, ok := strings.Cut(entry, "\n")
-		name := strings.TrimSuffix(strings.TrimPrefix(key, "remote."), ".url")
-		if _, twice := remotes[name]; ok && !twice {
-			remotes[name] = value
+		name := strings.TrimPrefix(key, "remote.")
+		if ok {
+			name = name[:strings.LastIndexByte(name, '.')]
+			remotes[name] = append(remotes[name], value)
 		}
 	}
 	return remotes

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"regexp"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -88,6 +89,33 @@ func (in *invocation) link(ctx context.Context, root, remote string, app *api.Ap
 		in.out.next("git push " + remote + " " + branch)
 	}
 	return nil
+}
+
+// unlink removes the remotes of the work tree here that lead to app, which is gone,
+// and to nothing else.
+func (in *invocation) unlink(ctx context.Context, app *api.AppInfo) (removed []string) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil // nothing is linked where there is nothing
+	}
+	root := repositoryRoot(dir)
+	if root == "" {
+		return nil
+	}
+	elsewhere := func(at string) bool { return at != app.GitURL && remoteApp(at, in.target.server) != app.Name }
+	remotes := ownRemotes(ctx, root)
+	for _, name := range sortedKeys(remotes) {
+		if slices.ContainsFunc(remotes[name], elsewhere) {
+			continue
+		}
+		if _, err := git(ctx, root, "remote", "remove", "--", name); err != nil {
+			in.out.warnf("git remote %q stays, and leads nowhere: %s", name, asError(err).Reason)
+			in.out.next("git remote remove " + name)
+			continue
+		}
+		removed = append(removed, name)
+	}
+	return removed
 }
 
 // currentBranch is what a first push should name: the work tree's branch if it
