@@ -85,7 +85,7 @@ func useContext(_ context.Context, in *invocation) error {
 	if err != nil {
 		return err
 	}
-	return in.print(contextLine{t.name, true, contextRecord{t.server}}, func(o *output) { o.done("context is %s  %s", t.name, t.server) })
+	return in.print(contextLine{t.name, true, t.record()}, func(o *output) { o.done("context is %s  %s", t.name, t.server) })
 }
 
 func addContext(_ context.Context, in *invocation) error {
@@ -117,7 +117,7 @@ func addContext(_ context.Context, in *invocation) error {
 	if err := files.put(t, use); err != nil {
 		return err
 	}
-	return in.print(contextLine{t.name, use == makeCurrent, contextRecord{t.server}}, func(o *output) {
+	return in.print(contextLine{t.name, use == makeCurrent, t.record()}, func(o *output) {
 		o.done("context %s added  %s", t.name, t.server)
 		if use == keepCurrent {
 			o.next("paas context use " + t.name)
@@ -156,5 +156,5 @@ func removeContext(_ context.Context, in *invocation) error {
 	if err := files.drop(t.name); err != nil {
 		return err
 	}
-	return in.print(contextRecord{t.server}, func(o *output) { o.done("context %s is forgotten", t.name) })
+	return in.print(t.record(), func(o *output) { o.done("context %s is forgotten", t.name) })
 }

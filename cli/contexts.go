@@ -33,6 +33,8 @@ type contextFile struct {
 // contextRecord is one cluster.
 type contextRecord struct {
 	Server string `toml:"server" json:"server"`
+	// Data is where "paas up" keeps the state of a cluster of this host; "" for others.
+	Data string `toml:"data,omitempty" json:"data,omitempty"`
 }
 
 // credentialFile is credentials.toml.
@@ -49,10 +51,14 @@ type target struct {
 	name   string // of the context; "" when it comes from the environment
 	server string
 	token  cluster.Redacted
+	data   string // of the context; "" if "paas up" did not make it
 	caFile string // "" is the system's roots
 	caDir  string // the same for git; "" if it comes from the environment
 	ca     string // PEM
 }
+
+// record is what contexts.toml keeps of t.
+func (t *target) record() contextRecord { return contextRecord{Server: t.server, Data: t.data} }
 
 // label is the target's name for people.
 func (t *target) label() string {
@@ -138,7 +144,7 @@ func (s settings) lookup(name string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{name: name, server: r.Server, token: cluster.Redacted(c.Context[name].Token)}
+	t := &target{name: name, server: r.Server, data: r.Data, token: cluster.Redacted(c.Context[name].Token)}
 	t.caDir = s.caDir(name)
 	return t, t.pin(s.caFile(name))
 }
@@ -163,7 +169,7 @@ func (s settings) put(t *target, use choice) error {
 		return err
 	}
 	return s.change(func(f *contextFile, c *credentialFile) error {
-		f.Context[t.name] = contextRecord{Server: t.server}
+		f.Context[t.name] = t.record()
 		c.Context[t.name] = credential{Token: t.token.Reveal()}
 		if use == makeCurrent || f.Current == "" {
 			f.Current = t.name

@@ -77,12 +77,12 @@ func (in *invocation) upDetached(ctx context.Context, dir string) error {
 	return cluster.Errorf(cluster.KindInternal, "up", "the background process ended before it was ready").WithHint("see: " + logFile)
 }
 
-// dataFlag is how to name dir to other commands; "" for the default one.
+// dataFlag is how to name dir to other commands; "" for the usual one.
 func dataFlag(in *invocation, dir string) string {
-	if in.String("data") == "" {
+	if usual, err := in.usualData(); err == nil && usual == dir {
 		return ""
 	}
-	return " --data " + dir
+	return " --data " + shellWord(dir)
 }
 
 // backgroundArgs are this invocation's flags, less those for us alone.
@@ -139,7 +139,7 @@ func tellParent(fd int, r *upRecord, err error) {
 func (in *invocation) alreadyUp(ctx context.Context, dir string, r *upRecord) error {
 	if in.Bool("fresh") {
 		return cluster.Conflict("running", "%s is in use", dir).Because("process %d runs there", r.PID).
-			WithHint("stop it first: paas down --data " + dir)
+			WithHint("stop it first: paas down --data " + shellWord(dir))
 	}
 	err := await(ctx, upTime, func() bool {
 		now, err := readRecord(dir)
@@ -152,7 +152,7 @@ func (in *invocation) alreadyUp(ctx context.Context, dir string, r *upRecord) er
 		return err
 	}
 	if !r.Ready {
-		return cluster.Errorf(cluster.KindUnavailable, "up", "the process that ran in %s has ended", dir).WithHint("try again: paas up --detach --data " + dir)
+		return cluster.Errorf(cluster.KindUnavailable, "up", "the process that ran in %s has ended", dir).WithHint("try again: paas up --detach --data " + shellWord(dir))
 	}
 	in.out.notef("paas runs already (process %d).\n", r.PID)
 	in.upScreen(r, "paas down"+dataFlag(in, dir))

@@ -103,7 +103,7 @@ func (in *invocation) examine(ctx context.Context) ([]finding, error) {
 	if t != nil {
 		all = append(all, in.checkGitTrust(t))
 		var found []finding
-		found, reached = checkServer(ctx, t, &clock, &certs)
+		found, reached = in.checkServer(ctx, t, &clock, &certs)
 		all = append(all, found...)
 	}
 	if !reached {
@@ -169,7 +169,7 @@ func (in *invocation) checkContext() (*target, finding) {
 
 // checkServer asks the chosen server who it is, and whether an app of it answers.
 // What it shows of its clock and of certificates is left to the judges of those.
-func checkServer(ctx context.Context, t *target, clock *clockFacts, certs *[]certFacts) (out []finding, reached bool) {
+func (in *invocation) checkServer(ctx context.Context, t *target, clock *clockFacts, certs *[]certFacts) (out []finding, reached bool) {
 	c, err := t.client()
 	if err != nil {
 		return []finding{broken("server", err)}, false
@@ -181,7 +181,7 @@ func checkServer(ctx context.Context, t *target, clock *clockFacts, certs *[]cer
 	began := time.Now()
 	s, err := c.Status(ctx)
 	if err != nil {
-		return []finding{broken("server", err)}, false
+		return []finding{broken("server", in.explain(t, err))}, false
 	}
 	out = []finding{fine("server", "server %s answers in %s, leader %s, %d of %d nodes up", s.Version, short(time.Since(began)), s.Leader, s.NodesUp, s.Nodes)}
 	if s.Version != version {

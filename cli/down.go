@@ -46,6 +46,9 @@ func down(ctx context.Context, in *invocation) error {
 		return err
 	}
 	in.out.done("stopped; the state stays in %s", tilde(dir, in.env("HOME")))
+	if r.Context != "" {
+		in.out.next("paas up --detach" + dataFlag(in, dir))
+	}
 	return nil
 }
 

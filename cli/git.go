@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"paas/cluster"
 )
@@ -152,6 +154,17 @@ func (in *invocation) helperCommand() (string, error) {
 
 // shellQuote makes s one word of a POSIX shell.
 func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// shellWord is s as people would type it: quoted if it has to be.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("/._-+,:@%", r))
+	}
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
+		return s
+	}
+	return shellQuote(s)
+}
 
 // baseURL is scheme, host and port of a URL.
 func baseURL(at string) (string, error) {

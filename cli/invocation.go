@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -107,6 +108,16 @@ func (t *target) client() (*api.Client, error) {
 		config = identity.PinnedConfig(t.ca)
 	}
 	return api.NewClient(api.ClientConfig{URL: t.server, Token: t.token, TLS: config, Version: version})
+}
+
+// explain names the command that starts a server that nobody reaches, if it is one
+// that "paas up" ran on this host.
+func (in *invocation) explain(t *target, err error) error {
+	var e *cluster.Error
+	if t == nil || t.data == "" || !errors.As(err, &e) || e.Code != "unreachable" {
+		return err
+	}
+	return e.WithHint("is the server running? start it with: paas up --detach" + dataFlag(in, t.data))
 }
 
 // print shows what a command found: the API's object with --json, else as show

@@ -114,9 +114,9 @@ func (p *program) invoke(ctx context.Context, v *verb, c *cli.Context) error {
 		return err
 	}
 	if err := in.prepare(ctx); err != nil {
-		return err
+		return in.explain(in.target, err)
 	}
-	err := v.run(ctx, in)
+	err := in.explain(in.target, v.run(ctx, in))
 	var told *coded
 	var quiet status
 	if isDone(ctx, err) && err != nil && !errors.As(err, &told) && !errors.As(err, &quiet) {

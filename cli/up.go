@@ -58,6 +58,11 @@ func (in *invocation) dataDir() (string, error) {
 		}
 		return filepath.Abs(dir)
 	}
+	return in.usualData()
+}
+
+// usualData is the data directory of who names none.
+func (in *invocation) usualData() (string, error) {
 	base := in.env("XDG_DATA_HOME")
 	if !filepath.IsAbs(base) {
 		if in.env("HOME") == "" {
@@ -219,7 +224,7 @@ func (in *invocation) upConfig(dir string, r *upRecord, logger *slog.Logger) (se
 // writeContext makes the running server the current context. A token that still
 // works is kept.
 func (h *host) writeContext(ctx context.Context, files settings, r *upRecord) error {
-	t := &target{name: r.Context, server: "https://" + r.Listen, ca: h.server.CAPEM()}
+	t := &target{name: r.Context, server: "https://" + r.Listen, ca: h.server.CAPEM(), data: r.Data}
 	if old, err := files.lookup(r.Context); err == nil && old.ca == t.ca && old.token != "" {
 		t.token = old.token
 		if client, err := t.client(); err == nil {

@@ -53,7 +53,7 @@ func TestDockerUpInTheBackground(t *testing.T) {
 	}
 	must("Nodes\t1 of 1 up", "status")
 	must("created", "apps", "create", "kept")
-	must("stopped", "down", "--data", data)
+	must("Next: paas up --detach --data "+data, "down", "--data", data)
 	if r.alive() {
 		t.Fatal("down left the process running")
 	}

@@ -124,7 +124,7 @@ func lockData(dir string) (*dataLock, error) {
 		who = fmt.Sprintf("process %d", r.PID)
 	}
 	return nil, cluster.Conflict("running", "%s is in use", dir).Because("%s runs there", who).
-		WithHint("stop it: paas down --data " + dir + "\nor use another directory: --data DIR")
+		WithHint("stop it: paas down --data " + shellWord(dir) + "\nor use another directory: --data DIR")
 }
 
 func (l *dataLock) release() { _ = l.file.Close() } // the kernel drops the lock in any case
