@@ -14,6 +14,9 @@ type Input struct {
 	Routers map[cluster.NodeID]cluster.RouterStatus
 	// Now is the caller's clock.
 	Now time.Time
+	// LeadingSince is when who asks began to lead. Time before it is nobody's delay:
+	// no progress could be made, and no router be heard. Zero counts all time.
+	LeadingSince time.Time
 }
 
 // Compute decides what should change. It may be called from any goroutine and
@@ -21,7 +24,7 @@ type Input struct {
 // empty. Plan.Next is set only when time alone would change the answer.
 func Compute(in Input) cluster.Plan {
 	p := &pass{
-		state: in.State, now: in.Now, world: newWorld(in.State), acks: readAcks(in),
+		state: in.State, now: in.Now, leading: in.LeadingSince, world: newWorld(in.State), acks: readAcks(in),
 		plan: cluster.Plan{Index: in.State.Index()},
 	}
 	for app := range in.State.Apps() {
@@ -37,12 +40,13 @@ func Compute(in Input) cluster.Plan {
 
 // pass is one Compute under way.
 type pass struct {
-	state *cluster.State
-	now   time.Time
-	world *world
-	acks  acks
-	needs []need
-	plan  cluster.Plan
+	state   *cluster.State
+	now     time.Time
+	leading time.Time
+	world   *world
+	acks    acks
+	needs   []need
+	plan    cluster.Plan
 }
 
 // reconcile decides one app: first what is on its way out, then what should
@@ -61,6 +65,15 @@ func (p *pass) reconcile(app *cluster.App) {
 		p.want(v, g)
 	}
 	p.conclude(v)
+}
+
+// patience is when something that began at t has lasted for d of the time in which
+// there was a leader.
+func (p *pass) patience(t time.Time, d time.Duration) time.Time {
+	if t.Before(p.leading) {
+		t = p.leading
+	}
+	return t.Add(d)
 }
 
 // wake asks for another pass at t, unless that is now or never.

@@ -131,7 +131,7 @@ func (p *pass) conclude(v *appView) {
 		return
 	}
 	// A replica that has to be healthy for ten minutes is not late after three.
-	deadline := v.rolling.ProgressAt.Add(orDefault(v.target.Rollout.Deadline, cluster.DefaultProgress)).Add(v.target.Rollout.MinHealthy)
+	deadline := p.patience(v.rolling.ProgressAt, orDefault(v.target.Rollout.Deadline, cluster.DefaultProgress)+v.target.Rollout.MinHealthy)
 	if deadline.After(p.now) {
 		p.wake(deadline)
 		return
@@ -161,7 +161,7 @@ func (p *pass) outOfTables(v *appView) bool {
 		if r.leaving && r.a.Desired == cluster.DesiredRun {
 			return false // routers hear of it when this plan is committed
 		}
-		patience := r.a.DesiredAt.Add(routerPatience)
+		patience := p.patience(r.a.DesiredAt, routerPatience)
 		if r.a.Desired == cluster.DesiredDrain && !p.acks.all(r.a.DesiredIndex) && patience.After(p.now) {
 			p.wake(patience)
 			return false

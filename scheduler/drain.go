@@ -35,14 +35,14 @@ func (p *pass) drained(r *replica) bool {
 		return true
 	}
 	p.wakeDrain(r, deadline)
-	quiet := p.acks.silent == 0 || !r.a.DesiredAt.Add(routerPatience).After(p.now)
+	quiet := p.acks.silent == 0 || !p.patience(r.a.DesiredAt, routerPatience).After(p.now)
 	return quiet && p.acks.spoken(r.a.DesiredIndex) && p.acks.inFlight[r.a.ID] == 0
 }
 
 // wakeDrain comes back when time alone may end r's drain.
 func (p *pass) wakeDrain(r *replica, deadline time.Time) {
 	if p.acks.silent > 0 {
-		p.wake(earlier(deadline, r.a.DesiredAt.Add(routerPatience)))
+		p.wake(earlier(deadline, p.patience(r.a.DesiredAt, routerPatience)))
 	}
 	p.wake(deadline)
 }

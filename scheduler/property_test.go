@@ -61,6 +61,7 @@ func (c *chaos) actions() map[string]func(*rapid.T) {
 			c.lagging[c.someNode()] = rapid.Bool().Draw(t, "lags")
 		},
 		"forget router": func(*rapid.T) { delete(c.routers, c.someNode()) },
+		"lead":          func(*rapid.T) { c.lead() },
 		"deploy":        c.randomDeploy,
 		"scale": func(t *rapid.T) {
 			if a := c.someApp(); a != nil {

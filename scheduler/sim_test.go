@@ -16,6 +16,7 @@ type sim struct {
 	t       tester
 	state   *cluster.State
 	now     time.Time
+	leading time.Time // since when; zero is for ever
 	routers map[cluster.NodeID]cluster.RouterStatus
 	// lagging routers acknowledge nothing new.
 	lagging map[cluster.NodeID]bool
@@ -183,7 +184,13 @@ func (s *sim) deployRelease(name cluster.AppName, how fate, r cluster.Release) c
 
 // input is what the leader would ask with.
 func (s *sim) input() Input {
-	return Input{State: s.state, Routers: maps.Clone(s.routers), Now: s.now}
+	return Input{State: s.state, Routers: maps.Clone(s.routers), Now: s.now, LeadingSince: s.leading}
+}
+
+// lead makes somebody else the leader, who has heard of no router yet.
+func (s *sim) lead() {
+	s.leading = s.now
+	clear(s.routers)
 }
 
 // decide computes, checks and commits one plan.

@@ -26,9 +26,12 @@ type planner struct {
 func (p *planner) Run(ctx context.Context) error {
 	var last cluster.Plan
 	futile := 0
+	began := time.Now()
+	w := watchBegun(began)
 	for {
 		st := p.store.State()
-		plan := scheduler.Compute(scheduler.Input{State: st, Routers: p.fleet.statuses(), Now: time.Now().UTC()})
+		now := time.Now()
+		plan := scheduler.Compute(scheduler.Input{State: st, Routers: p.fleet.statuses(), Now: now.UTC(), LeadingSince: w.since(now, now.Sub(began))})
 		wait := p.untilNext(plan)
 		if plan.Empty() {
 			futile, last = 0, cluster.Plan{}
@@ -57,6 +60,30 @@ func (p *planner) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// leaderWatch knows since when a leader could do something: since it leads, or
+// since its host woke up or got another clock. Whatever waited then has waited for
+// nobody.
+type leaderWatch struct {
+	start time.Time // wall time
+	awake time.Duration
+}
+
+// wakeGrain is what clocks may differ by without anybody having slept: adjustments
+// of NTP are slower.
+const wakeGrain = time.Second
+
+func watchBegun(at time.Time) *leaderWatch { return &leaderWatch{start: at.UTC()} }
+
+// since is told the wall time and how long the process itself has counted since
+// the watch began: that clock stands still while a host sleeps.
+func (w *leaderWatch) since(now time.Time, counted time.Duration) time.Time {
+	now = now.Round(0).UTC()
+	if jump := now.Sub(w.start) - (counted - w.awake); jump.Abs() > wakeGrain {
+		w.start, w.awake = now, counted
+	}
+	return w.start
 }
 
 // untilNext is how long the plan is good if nothing happens.
