@@ -302,11 +302,15 @@ func (f *fake) BuildLog(_ context.Context, _ cluster.AppName, id cluster.BuildID
 }
 func (f *fake) CancelBuild(context.Context, cluster.AppName, cluster.BuildID) error { return nil }
 
-func (f *fake) Logs(_ context.Context, in api.LogsRequest, send func(api.LogLine) error) error {
+func (f *fake) Logs(ctx context.Context, in api.LogsRequest, send func(api.LogLine) error) error {
 	if in.App == "deaf" {
 		return errors.New("disk on fire")
 	}
-	return send(api.LogLine{At: born, Instance: "web.1", Source: "app", Text: fmt.Sprintf("listening (last %d of %s%s)", in.Lines, in.Type, in.Instance)})
+	err := send(api.LogLine{At: born, Instance: "web.1", Source: "app", Text: fmt.Sprintf("listening (last %d of %s%s)", in.Lines, in.Type, in.Instance)})
+	if in.Follow && in.Lines > 0 { // else as if the app were gone
+		<-ctx.Done()
+	}
+	return err
 }
 
 // Run echoes its input in upper case and ends with the code that its arguments name.

@@ -42,6 +42,7 @@ func logs(ctx context.Context, in *invocation) error {
 		return in.out.logLine(l)
 	})
 	if ctx.Err() != nil && isDone(ctx, err) {
+		in.out.notef("Not followed any more; %s runs on.\n", in.app)
 		return status(exitInterrupted)
 	}
 	if err == nil && lines == 0 {

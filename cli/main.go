@@ -5,11 +5,9 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -104,9 +102,8 @@ func (p *program) invoke(ctx context.Context, v *verb, c *cli.Context) error {
 	o.paint(p.env, c.String("color"))
 	p.out = &o // errors are told in the same way
 	if !v.ownSignals {
-		var stop context.CancelFunc
-		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-		context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program the hard way
+		var stop func()
+		ctx, stop = p.interruptible(ctx)
 		defer stop()
 	}
 	in := &invocation{program: p, Context: c, verb: v, args: c.Args().Slice()}

@@ -16,7 +16,8 @@ func runVerb() *verb {
 		needs: needsApp, belongs: afterNone, ownSignals: true, run: runCommand,
 		about: "The container has the current release's image and config, and goes when the command ends.\n" +
 			"Our flags stand before COMMAND; everything from there on is COMMAND's. The exit code is\n" +
-			"COMMAND's own. A terminal, its size, signals and piped input are passed through.",
+			"COMMAND's own. A terminal, its size, signals and piped input are passed through; without a\n" +
+			"terminal a second Ctrl-C ends the wait, and with it the container.",
 		flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "`KEY=VALUE` beside the app's config; may be repeated"},
 			&cli.BoolFlag{Name: "no-tty", Usage: "do not give the command a terminal"}},
@@ -66,12 +67,17 @@ func (in *invocation) attach(ctx context.Context, run func(context.Context, *ter
 				WithHint("send it through stdin: paas run -- COMMAND < FILE")
 		}
 	}
-	t, err := openTerminal(in)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	t, err := openTerminal(in, cancel)
 	if err != nil {
 		return err
 	}
 	code, err := run(ctx, t)
 	t.close()
+	if ctx.Err() != nil && isDone(ctx, err) {
+		return interrupted("interrupted before the command began", in.sameLine())
+	}
 	if err != nil {
 		return err
 	}
@@ -79,4 +85,13 @@ func (in *invocation) attach(ctx context.Context, run func(context.Context, *ter
 		return status(code)
 	}
 	return nil
+}
+
+// sameLine is how to run the command once more.
+func (in *invocation) sameLine() string {
+	line := "try again: paas " + in.verb.path() + " -a " + string(in.app)
+	for _, word := range in.args {
+		line += " " + shellWord(word)
+	}
+	return line
 }

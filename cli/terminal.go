@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/term"
@@ -23,14 +25,21 @@ type terminal struct {
 
 	frames  chan api.Frame // sent by read, which closes it after the last
 	signals chan os.Signal // sent by package signal
+	passed  chan os.Signal // sent by heed: those for the command
+	over    chan struct{}  // closed by close
 	restore func()
-	fd      int // of the terminal, when tty
+	fd      int         // of the terminal, when tty
+	joined  atomic.Bool // the command gets what is typed, Ctrl-C included
+	// interrupt ends the wait for a command that has not begun.
+	interrupt func()
+	note      func(format string, args ...any)
 }
 
 // openTerminal takes the terminal over, if stdin and stdout are one, so that
-// every key reaches the command.
-func openTerminal(in *invocation) (*terminal, error) {
-	t := &terminal{out: in.out.out, err: in.out.err, frames: make(chan api.Frame), signals: make(chan os.Signal, 8), restore: func() {}}
+// every key reaches the command. Before there is one, Ctrl-C calls interrupt.
+func openTerminal(in *invocation, interrupt func()) (*terminal, error) {
+	t := &terminal{out: in.out.out, err: in.out.err, frames: make(chan api.Frame), signals: make(chan os.Signal, 8),
+		passed: make(chan os.Signal, 8), over: make(chan struct{}), restore: func() {}, interrupt: interrupt, note: in.out.notef}
 	t.tty = isTerminal(in.stdin) && in.out.outTTY && !in.Bool("no-tty")
 	if t.tty {
 		t.fd = int(in.stdin.(*os.File).Fd())
@@ -43,12 +52,45 @@ func openTerminal(in *invocation) (*terminal, error) {
 	}
 	signal.Notify(t.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGWINCH)
 	go t.read(in.stdin)
+	go t.heed()
 	return t, nil
 }
 
 func (t *terminal) close() {
 	signal.Stop(t.signals)
+	close(t.over)
 	t.restore()
+}
+
+// heed passes signals on to the command. One that has not begun is not waited for
+// after SIGINT or SIGTERM, and one that goes on after SIGINT not after another:
+// it may be deaf, and the server gone. Keys of a terminal are none of these.
+func (t *terminal) heed() {
+	asked := false
+	for {
+		var s os.Signal
+		select {
+		case s = <-t.signals:
+		case <-t.over:
+			return
+		}
+		switch {
+		case s == syscall.SIGINT && asked:
+			t.restore()
+			os.Exit(exitInterrupted)
+		case (s == syscall.SIGINT || s == syscall.SIGTERM) && !t.joined.Load():
+			asked = true
+			t.interrupt()
+			continue
+		case s == syscall.SIGINT:
+			asked = true
+			t.note("Ctrl-C was passed on to the command; once more ends the wait for it.\n")
+		}
+		select {
+		case t.passed <- s:
+		default: // nobody takes them
+		}
+	}
 }
 
 func (t *terminal) size() (rows, cols uint16) {
@@ -59,6 +101,9 @@ func (t *terminal) size() (rows, cols uint16) {
 	return uint16(h), uint16(w)
 }
 
+// keyCtrlC is what a raw terminal sends instead of a signal.
+const keyCtrlC = 3
+
 // read sends what is typed until its end. A read of a terminal cannot be
 // cancelled: the goroutine ends with the program.
 func (t *terminal) read(stdin io.Reader) {
@@ -66,6 +111,9 @@ func (t *terminal) read(stdin io.Reader) {
 	for {
 		buf := make([]byte, 32<<10)
 		n, err := stdin.Read(buf)
+		if t.tty && !t.joined.Load() && bytes.IndexByte(buf[:n], keyCtrlC) >= 0 {
+			t.interrupt()
+		}
 		if n > 0 {
 			t.frames <- api.Frame{Kind: api.FrameStdin, Data: buf[:n]}
 		}
@@ -81,6 +129,7 @@ var signalNames = map[os.Signal]string{syscall.SIGINT: "INT", syscall.SIGTERM: "
 
 // Recv implements api.Terminal: the next thing that happened here.
 func (t *terminal) Recv(ctx context.Context) (api.Frame, error) {
+	t.joined.Store(true)
 	frames := t.frames
 	for {
 		select {
@@ -89,7 +138,7 @@ func (t *terminal) Recv(ctx context.Context) (api.Frame, error) {
 				return f, nil
 			}
 			t.frames, frames = nil, nil // input ended; size and signals still come
-		case s := <-t.signals:
+		case s := <-t.passed:
 			if name := signalNames[s]; name != "" {
 				return api.Frame{Kind: api.FrameSignal, Data: []byte(name)}, nil
 			}
