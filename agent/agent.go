@@ -36,9 +36,10 @@ type Config struct {
 	Labels  map[string]string
 	// Address is host:port of the node's port between hosts, "" if it has none.
 	Address string
-	// Apps says that the node runs replicas. Without it the agent needs no container
-	// engine and runs only the router.
-	Apps bool
+	// Apps says that the node runs replicas, Builds that a server on the same host
+	// builds images. Without both the agent needs no container engine and runs only
+	// the router.
+	Apps, Builds bool
 	// Servers are the addresses to dial, host:port, nearest first.
 	Servers []string
 	Router  *RouterConfig // nil: no router here
@@ -57,7 +58,7 @@ type RouterConfig struct {
 type Agent struct {
 	config       Config
 	log          *slog.Logger
-	docker       *docker // nil without Apps
+	docker       *docker // nil without Apps and Builds
 	memory       *memory
 	board        *board
 	origins      *origins // nil without Apps
@@ -88,11 +89,13 @@ func New(c Config) (*Agent, error) {
 	a := &Agent{config: c, certificates: &newestSession{}, ready: make(chan struct{}), met: make(chan struct{}), settled: make(chan struct{}),
 		log: cmp.Or(c.Logger, slog.New(slog.DiscardHandler)).With("component", "agent", "node", me.ID)}
 	var rt runtime
-	if c.Apps {
+	if c.Apps || c.Builds {
 		var err error
 		if a.docker, err = newDocker(c.Cluster); err != nil {
 			return nil, err
 		}
+	}
+	if c.Apps {
 		rt = a.docker.runtime()
 	}
 	if err := a.remember(rt); err != nil {
@@ -177,6 +180,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	} else {
 		a.once.Do(func() { close(a.settled) })
 	}
+	if a.docker != nil {
+		wall := a.firewall()
+		g.Go(func() error { return wall.run(ctx) })
+	}
 	if a.router != nil {
 		g.Go(func() error { return a.router.Run(ctx) })
 	}
@@ -193,11 +200,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	return err
 }
 
-// runApps runs what needs the engine.
+// runApps keeps the replicas.
 func (a *Agent) runApps(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	wall := a.firewall()
-	g.Go(func() error { return wall.run(ctx) })
 	g.Go(func() error { return a.reconciler.watch(ctx) })
 	g.Go(func() error {
 		return a.reconciler.run(ctx, func() { a.once.Do(func() { close(a.settled) }) })

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/nftables"
 )
 
 // sender is a container of somebody else's on the engine's own bridge.
@@ -120,4 +122,26 @@ func TestFirewallKnowsContainersBeforeTheyRun(t *testing.T) {
 			t.Errorf("container %d: %q", n, out)
 		}
 	}
+}
+
+// TestFirewallHoldsForBuildsWhereNoAppsRun: a server without apps builds images all
+// the same.
+func TestFirewallHoldsForBuildsWhereNoAppsRun(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root may write netfilter tables")
+	}
+	h := newHost(t)
+	_, me := identities(t)
+	t.Cleanup(func() { _ = removeFirewall(h.d.cluster) })
+	_, stop := runAgent(t, Config{Dir: t.TempDir(), Node: always(me), Cluster: h.d.cluster, Builds: true, Servers: []string{"127.0.0.1:1"}})
+	defer stop()
+	b, err := h.d.DefaultBridge(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wall := &firewall{cluster: h.d.cluster}
+	soon(t, "a wall around build steps", func() bool {
+		c, err := nftables.New()
+		return err == nil && wall.stands(c, wall.table(), wall.chains(b.Interface))
+	})
 }

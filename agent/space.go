@@ -73,12 +73,12 @@ func spaceOf(dir string, fs *syscall.Statfs_t) cluster.Space {
 
 // engineRoot asks the engine where it keeps images, containers and their logs.
 func (a *Agent) engineRoot(ctx context.Context) string {
-	if !a.config.Apps {
+	if a.docker == nil {
 		return ""
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	info, err := a.reconciler.shared.runtime.engine.Info(ctx)
+	info, err := a.docker.Info(ctx)
 	if err != nil {
 		return "" // others say that the engine is down
 	}

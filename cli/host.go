@@ -32,7 +32,7 @@ func newHost(s server.Config, router *agent.RouterConfig, apps placing, offered 
 		return nil, err
 	}
 	a, err := agent.New(agent.Config{Dir: filepath.Join(s.Dir, "agent"), Node: srv.Node, Cluster: srv.ClusterID(), Name: s.Name, Zone: zoneOf(s),
-		Version: s.Version, Address: srv.Address(), Apps: apps == withApps, Servers: []string{dialable(srv.Addr())}, Router: router, Offer: offered, Logger: s.Logger})
+		Version: s.Version, Address: srv.Address(), Apps: apps == withApps, Builds: true, Servers: []string{dialable(srv.Addr())}, Router: router, Offer: offered, Logger: s.Logger})
 	if err != nil {
 		return nil, errors.Join(err, srv.Close())
 	}
