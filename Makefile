@@ -43,6 +43,7 @@ e2e: build ## the whole life of apps, through the command line
 	PAAS_BINARY=$(CURDIR)/bin/paas go test -tags e2e -count=1 -timeout 25m ./scripts/e2e
 
 faults: build ## long drills: load, crashes, full disks
+	@scripts/host faults
 	PAAS_BINARY=$(CURDIR)/bin/paas go test -tags e2e,faults -count=1 -timeout 60m -run Fault -v ./scripts/e2e
 
 check: ## formatting and vet; the architecture's rules are tests of the root package
