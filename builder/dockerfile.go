@@ -51,10 +51,6 @@ type dockerfileReader struct {
 // dockerfileLimit bounds a Dockerfile; real ones have a few kilobytes.
 const dockerfileLimit = 1 << 20
 
-// buildKitArgs begins the names of arguments that direct the builder itself:
-// another frontend, another name space of caches.
-const buildKitArgs = "BUILDKIT_"
-
 // readDockerfile returns the tree's own Dockerfile.
 func readDockerfile(fsys fs.FS, name string) ([]byte, error) {
 	info, err := fs.Stat(fsys, name)
@@ -75,12 +71,6 @@ func readDockerfile(fsys fs.FS, name string) ([]byte, error) {
 // reach where the build's own steps cannot. A here-document is refused where it
 // is not known: its text would be instructions that were not checked.
 func (r dockerfileRules) check(text []byte) (dockerfileUse, error) {
-	for name := range r.args {
-		if strings.HasPrefix(strings.ToUpper(name), buildKitArgs) {
-			return dockerfileUse{}, failed("args", "build argument %s is not an app's to set", shorten(name)).
-				Because("names with %s direct the builder itself", buildKitArgs).WithHint("remove it from [build] args in paas.toml")
-		}
-	}
 	named, err := r.syntax(text)
 	if err != nil {
 		return dockerfileUse{}, err

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -137,7 +138,7 @@ func readBuild(t tomlTable) BuildSettings {
 	t.only("method", "dockerfile", "target", "args", "static_dir", "image")
 	b := BuildSettings{
 		Method: Method(t.text("method")), Dockerfile: t.text("dockerfile"), Target: t.text("target"),
-		Args: t.texts("args"), StaticDir: t.text("static_dir"), Image: t.text("image"),
+		Args: readArgs(t), StaticDir: t.text("static_dir"), Image: t.text("image"),
 	}
 	if b.Method != "" && !slices.Contains(methods, string(b.Method)) {
 		hint := "known methods: " + strings.Join(methods, ", ")
@@ -173,6 +174,34 @@ func readBuild(t tomlTable) BuildSettings {
 		t.failHint("method", `add image = "…"`, "method \"image\" names no image")
 	}
 	return b
+}
+
+// argRE is what a Dockerfile can refer to.
+var argRE = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+
+// buildKitArgs begins the names of arguments that direct the builder itself:
+// another frontend, another name space of caches.
+const buildKitArgs = "BUILDKIT_"
+
+// maxArgBytes bounds one argument's value: it becomes a variable of each step's
+// environment, where Linux takes 128 KiB.
+const maxArgBytes = 32 << 10
+
+// readArgs reads build.args. Every build gets them, with a Dockerfile or without.
+func readArgs(build tomlTable) map[string]string {
+	args := build.texts("args")
+	t := build.table("args")
+	for _, name := range slices.Sorted(maps.Keys(args)) {
+		switch {
+		case !argRE.MatchString(name):
+			t.failHint(name, "a name is letters, digits and _, and starts with no digit", "build argument %s is not a name", shorten(name))
+		case strings.HasPrefix(strings.ToUpper(name), buildKitArgs):
+			t.failHint(name, "remove it from [build] args", "build argument %s is not an app's to set: names with %s direct the builder itself", shorten(name), buildKitArgs)
+		case len(args[name]) > maxArgBytes || strings.ContainsRune(args[name], 0):
+			t.failHint(name, "put long texts into a file of the source", "the value of build argument %s holds a NUL byte or more than %d bytes", shorten(name), maxArgBytes)
+		}
+	}
+	return args
 }
 
 // local cleans a path and refuses one that leaves the tree.

@@ -111,6 +111,7 @@ func TestManifestRefuses(t *testing.T) {
 		"path of tcp check":    {"[process.web]\ncheck = { kind = \"tcp\", path = \"/\" }\n", []string{"line 2", "no path"}},
 		"bad kind":             {"[process.web]\ncheck = { kind = \"grpc\" }\n", []string{"line 2", "grpc"}},
 		"bad entrypoint":       {"[process.web]\nentrypoint = \"yes\"\n", []string{"line 2", "replace"}},
+		"frontend by argument": {"[build]\nmethod = \"go\"\nargs = { buildkit_SYNTAX = \"evil.example/frontend\" }\n", []string{"line 3", "buildkit_SYNTAX", "not an app's"}},
 		"array for table":      {"build = [1]\n", []string{"line 1", "[build]"}},
 		"empty command":        {"[processes]\nweb = \"\"\n", []string{"line 2", "empty"}},
 	} {
