@@ -36,6 +36,9 @@ func tomlLines(text string) map[string]int {
 
 // note records path and each of its parents, unless they are known.
 func note(lines map[string]int, path string, line int) {
+	if strings.Count(path, ".") > maxNesting {
+		return // a value that looks like a key: its parents would be as many as its dots, and as long
+	}
 	for path != "" {
 		if _, known := lines[path]; !known {
 			lines[path] = line

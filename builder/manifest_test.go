@@ -169,7 +169,7 @@ func FuzzParseManifest(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(example)
-	for _, s := range []string{"", "[build]\nmethd=1", "a.b.c = 1", "[process.\"we b\"]\n", "[[process]]", "x = \"\"\"\n[build]\n\"\"\""} {
+	for _, s := range []string{"", strings.Repeat("a.", 40) + "b = 1", "[build]\nmethd=1", "a.b.c = 1", "[process.\"we b\"]\n", "[[process]]", "x = \"\"\"\n[build]\n\"\"\""} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

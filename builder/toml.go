@@ -32,6 +32,10 @@ type tomlTable struct {
 
 // readTOML parses text; the returned table is its root.
 func readTOML(text string) (tomlTable, error) {
+	if line := tooDeep(text); line > 0 {
+		return tomlTable{}, failedAt(manifestFile, line, "it is nested more than %d levels deep", maxNesting).
+			WithHint("what the file may hold: paas help paas.toml")
+	}
 	values := map[string]any{}
 	if _, err := toml.Decode(text, &values); err != nil {
 		var p toml.ParseError
