@@ -2,6 +2,7 @@ package builder
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -67,6 +68,9 @@ type healthCheck struct {
 	Attempts     int             `json:"attempts"`
 }
 
+// maxBoot is the most that paas.toml can ask for, too.
+const maxBoot = time.Hour
+
 // ParseAppJSON reads an app.json. Errors are of KindBuildFailed and name the
 // line where JSON itself is broken.
 func ParseAppJSON(data []byte) (*AppJSON, error) {
@@ -81,7 +85,7 @@ func ParseAppJSON(data []byte) (*AppJSON, error) {
 	for _, key := range slices.Sorted(maps.Keys(f.Formation)) {
 		t, q := cluster.ProcessType(key), f.Formation[key].Quantity
 		if err := validType(t); err != nil {
-			return nil, failedAt(appJSONFile, 0, "formation: %s", err.Message).Because("%s", err.Reason).WithHint(err.Hint)
+			return nil, failedAt(appJSONFile, 0, "formation: %s", err.Message).Because("%s", err.Reason).WithHint(cmp.Or(err.Hint, typeHint))
 		}
 		if q == nil {
 			continue
@@ -111,7 +115,10 @@ func jsonError(data []byte, err error) error {
 		return failedAt(appJSONFile, line, "%s", syntax).Wrap(err)
 	case errors.As(err, &kind):
 		line = 1 + bytes.Count(data[:min(int(kind.Offset), len(data))], []byte("\n"))
-		return failedAt(appJSONFile, line, "%q cannot be a %s", kind.Field, kind.Value).Wrap(err)
+		if kind.Field == "" {
+			return failedAt(appJSONFile, line, "the file is an object, not a %s", shorten(kind.Value)).Wrap(err)
+		}
+		return failedAt(appJSONFile, line, "%s cannot be a %s", shorten(kind.Field), shorten(kind.Value)).Wrap(err)
 	}
 	return failedAt(appJSONFile, 0, "this is not JSON").Wrap(err)
 }
@@ -144,10 +151,9 @@ func readEnvSpec(key string, raw json.RawMessage) (EnvSpec, error) {
 	}
 	spec := EnvSpec{Required: true}
 	if object, ok := v.(map[string]any); ok {
-		if required, ok := object["required"].(bool); ok {
-			spec.Required = required
+		if err := spec.readWishes(key, object); err != nil {
+			return spec, err
 		}
-		spec.Generate = object["generator"] == "secret"
 		v = object["value"]
 	}
 	switch v := v.(type) {
@@ -163,6 +169,25 @@ func readEnvSpec(key string, raw json.RawMessage) (EnvSpec, error) {
 		return spec, failedAt(appJSONFile, 0, "env: %s", err)
 	}
 	return spec, nil
+}
+
+// readWishes reads what is said about a variable beside its value.
+func (s *EnvSpec) readWishes(key string, object map[string]any) error {
+	switch required := object["required"].(type) {
+	case nil:
+	case bool:
+		s.Required = required
+	default:
+		return failedAt(appJSONFile, 0, "env.%s.required has to be true or false", key)
+	}
+	switch object["generator"] {
+	case nil:
+	case "secret":
+		s.Generate = true
+	default:
+		return failedAt(appJSONFile, 0, "env.%s.generator is not known", key).WithHint(`the one there is: "generator": "secret"`)
+	}
+	return nil
 }
 
 // plainScalar writes a JSON number or bool as JSON does.
@@ -197,7 +222,7 @@ func (a *AppJSON) readChecks(checks map[string][]healthCheck) error {
 	for _, key := range slices.Sorted(maps.Keys(checks)) {
 		t := cluster.ProcessType(key)
 		if err := validType(t); err != nil {
-			return failedAt(appJSONFile, 0, "healthchecks: %s", err.Message).Because("%s", err.Reason).WithHint(err.Hint)
+			return failedAt(appJSONFile, 0, "healthchecks: %s", err.Message).Because("%s", err.Reason).WithHint(cmp.Or(err.Hint, typeHint))
 		}
 		for _, h := range checks[key] {
 			if why := h.unusable(); why != "" {
@@ -246,7 +271,7 @@ func (h healthCheck) unusable() string {
 }
 
 func (h healthCheck) check(t cluster.ProcessType) (cluster.Check, error) {
-	for _, n := range []int{h.InitialDelay, h.Timeout, h.Wait, h.Attempts} {
+	for _, n := range []int{h.InitialDelay, h.Timeout, h.Wait, h.Attempts, h.Uptime} {
 		if n < 0 || n > 3600 {
 			return cluster.Check{}, failedAt(appJSONFile, 0, "healthchecks.%s: numbers have to be from 0 to 3600", t)
 		}
@@ -260,13 +285,17 @@ func (h healthCheck) check(t cluster.ProcessType) (cluster.Check, error) {
 	} else if c.Path == "" {
 		c.Path = "/"
 	}
-	if c.Path != "" && (c.Path[0] != '/' || strings.ContainsAny(c.Path, " \r\n\t\x00")) {
-		return c, failedAt(appJSONFile, 0, "healthchecks.%s: path %s has to start with /", t, shorten(c.Path))
+	if c.Path != "" && cluster.ValidateCheckPath(c.Path) != nil {
+		return c, failedAt(appJSONFile, 0, "healthchecks.%s: path %s has to start with / and to hold no spaces", t, shorten(c.Path))
 	}
 	// Dokku waits initialDelay, then tries "attempts" times; here a replica has
 	// that long to its first success, and never less than the default.
 	if boot := time.Duration(h.InitialDelay+max(h.Attempts, 3)*(max(h.Timeout, 5)+max(h.Wait, 5))) * time.Second; boot > cluster.DefaultBootLimit {
 		c.Boot = boot
+	}
+	if c.Boot > maxBoot {
+		return c, failedAt(appJSONFile, 0, "healthchecks.%s: a replica would have %s to boot, and %s is the most", t, c.Boot, maxBoot).
+			WithHint("make initialDelay, attempts, timeout or wait smaller")
 	}
 	return c, nil
 }

@@ -130,7 +130,10 @@ func (t tomlTable) check(key string, err error) {
 		return
 	}
 	if t.r.err == nil {
-		t.r.err = t.fail(key, "%s", e.Message).Because("%s", e.Reason).WithHint(e.Hint)
+		t.r.err = t.fail(key, "%s", e.Message).Because("%s", e.Reason)
+		if e.Hint != "" {
+			t.r.err = t.r.err.WithHint(e.Hint)
+		}
 	}
 }
 
@@ -153,6 +156,9 @@ func readBuild(t tomlTable) BuildSettings {
 	b.Dockerfile, b.StaticDir = t.local("dockerfile", b.Dockerfile), t.local("static_dir", b.StaticDir)
 	if b.Image != "" {
 		t.check("image", cluster.ValidateImageRef(b.Image))
+	}
+	if b.Target != "" && !targetRE.MatchString(b.Target) {
+		t.failHint("target", "name a stage: FROM image AS stage", "target %s is no name of a stage", shorten(b.Target))
 	}
 	implied := []struct {
 		key    string
@@ -187,6 +193,9 @@ const buildKitArgs = "BUILDKIT_"
 // environment, where Linux takes 128 KiB.
 const maxArgBytes = 32 << 10
 
+// targetRE is what Dockerfiles call stages, and their numbers.
+var targetRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
+
 // readArgs reads build.args. Every build gets them, with a Dockerfile or without.
 func readArgs(build tomlTable) map[string]string {
 	args := build.texts("args")
@@ -209,7 +218,7 @@ func (t tomlTable) local(key, name string) string {
 	if name == "" {
 		return ""
 	}
-	if !filepath.IsLocal(name) || strings.Contains(name, `\`) {
+	if !filepath.IsLocal(name) || strings.ContainsAny(name, "\\\x00") {
 		t.failHint(key, "paths are relative to paas.toml", "%s = %s leaves the source tree", join(t.path, key), shorten(name))
 		return ""
 	}
@@ -332,8 +341,8 @@ func readCheck(t tomlTable) *cluster.Check {
 	if c.Kind == cluster.CheckHTTP && c.Path == "" {
 		c.Path = "/"
 	}
-	if c.Path != "" && (!strings.HasPrefix(c.Path, "/") || strings.ContainsAny(c.Path, " \r\n\t\x00")) {
-		t.failHint("path", `write it as path = "/healthz"`, "check path %s has to start with /", shorten(c.Path))
+	if c.Path != "" && cluster.ValidateCheckPath(c.Path) != nil {
+		t.failHint("path", `write it as path = "/healthz"`, "check path %s has to start with / and to hold no spaces", shorten(c.Path))
 	}
 	if c.Path != "" && c.Kind != cluster.CheckHTTP {
 		t.failHint("path", `write kind = "http", or remove the path`, "a %s check has no path", c.Kind)

@@ -1,8 +1,10 @@
 package builder
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"paas/cluster"
@@ -56,7 +58,7 @@ func procfileLine(line string, n int) (cluster.ProcessType, string, error) {
 	}
 	t, command := cluster.ProcessType(m[1]), m[2]
 	if err := validType(t); err != nil {
-		return "", "", failedAt(procFile, n, "%s", err.Message).Because("%s", err.Reason).WithHint(err.Hint)
+		return "", "", failedAt(procFile, n, "%s", err.Message).Because("%s", err.Reason).WithHint(cmp.Or(err.Hint, typeHint))
 	}
 	if command == "" {
 		return "", "", failedAt(procFile, n, "process type %q has no command", string(t))
@@ -67,6 +69,9 @@ func procfileLine(line string, n int) (cluster.ProcessType, string, error) {
 	}
 	return t, command, nil
 }
+
+// typeHint is for names that nothing is near to.
+const typeHint = "name it like web or worker"
 
 // validType is cluster's rule with a proposal for what is nearly right.
 func validType(t cluster.ProcessType) *cluster.Error {
@@ -89,7 +94,7 @@ func shorten(s string) string {
 		s = strings.ToValidUTF8(s[:57], "") + "…"
 	}
 	return `"` + strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if !unicode.IsPrint(r) { // terminals obey some of the others, and readers are misled
 			return '?'
 		}
 		return r

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 
 	"paas/cluster"
 )
@@ -33,7 +34,12 @@ func failedAt(file string, line int, format string, args ...any) *cluster.Error 
 	if line > 0 {
 		where = fmt.Sprintf("%s line %d", file, line)
 	}
-	return failed(file, "%s: %s", where, fmt.Sprintf(format, args...))
+	e := failed(file, "%s: %s", where, fmt.Sprintf(format, args...))
+	switch file {
+	case manifestFile, procFile, appJSONFile: // until there is a better one
+		return e.WithHint("what the file may hold: paas help " + strings.ToLower(file))
+	}
+	return e
 }
 
 // settings is what a tree says about itself. Absent files leave nil fields.

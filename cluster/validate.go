@@ -144,6 +144,15 @@ func (c Check) validate(port int, bad func(string, ...any) error) error {
 	return nil
 }
 
+// ValidateCheckPath reports why s cannot be what an http check asks for.
+func ValidateCheckPath(s string) error {
+	if !validPath(s) {
+		return Invalid("check_path", "check path %s is not valid", quote(s)).
+			Because("a path starts with / and holds up to 2048 bytes, no spaces and no control characters")
+	}
+	return nil
+}
+
 func validPath(s string) bool {
 	return strings.HasPrefix(s, "/") && len(s) <= 2048 &&
 		!strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == utf8.RuneError })
