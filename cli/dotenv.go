@@ -128,5 +128,5 @@ func unescape(c byte) string {
 	case '"', '\\', '$', '\'', '`':
 		return string(c)
 	}
-	return "\\" + string(rune(c))
+	return string([]byte{'\\', c}) // c may be the first byte of a letter
 }

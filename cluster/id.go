@@ -137,10 +137,12 @@ const MaxConfigValueBytes = 64 << 10
 // error never repeats the value.
 func ValidateConfigValue(key, value string) error {
 	if len(value) > MaxConfigValueBytes {
-		return Invalid("config_value", "value of %s is too large", key).Because("it has %d bytes; the limit is %d", len(value), MaxConfigValueBytes)
+		return Invalid("config_value", "value of %s is too large", key).Because("it has %d bytes; the limit is %d", len(value), MaxConfigValueBytes).
+			WithHint("keep it where the app can fetch it, and set its address")
 	}
 	if strings.ContainsRune(value, 0) {
-		return Invalid("config_value", "value of %s holds a NUL byte", key).Because("no environment can carry one")
+		return Invalid("config_value", "value of %s holds a NUL byte", key).Because("no environment can carry one").
+			WithHint("encode it, and decode it in the app: base64 < FILE")
 	}
 	if !utf8.ValidString(value) { // JSON would put another character in its place, and nobody be told
 		return Invalid("config_value", "value of %s is not text", key).Because("it holds bytes that are not UTF-8").
