@@ -84,6 +84,9 @@ const maxDepth = 100
 // maxNameBytes bounds a name as Linux bounds a path (PATH_MAX).
 const maxNameBytes = 4096
 
+// smallerHint is for those who push and for those who deploy a folder.
+const smallerHint = "keep out of it what the build does not need: git rm -r --cached FOLDER, and name it in .gitignore"
+
 type unpacker struct {
 	root   *os.Root
 	limits Limits
@@ -131,7 +134,7 @@ func (u *unpacker) entry(ctx context.Context, h *tar.Header, in io.Reader) error
 // costs an inode.
 func (u *unpacker) count(n int) error {
 	if u.files += n; u.files > u.limits.Files {
-		return badArchive("it has more than %d files and folders", u.limits.Files)
+		return badArchive("it has more than %d files and folders", u.limits.Files).WithHint(smallerHint)
 	}
 	return nil
 }
@@ -202,7 +205,7 @@ func (u *unpacker) file(ctx context.Context, name string, h *tar.Header, in io.R
 		return fmt.Errorf("unpack %s: %w", name, err)
 	}
 	if n > left {
-		return badArchive("unpacked it is larger than %s", humanBytes(u.limits.UnpackedBytes))
+		return badArchive("unpacked it is larger than %s", humanBytes(u.limits.UnpackedBytes)).WithHint(smallerHint)
 	}
 	if !h.ModTime.IsZero() {
 		if err := u.root.Chtimes(name, h.ModTime, h.ModTime); err != nil {

@@ -18,6 +18,18 @@ var topics = map[string]string{
   130  interrupted; the text says what still runs
   n    run, exec: the command's own code
 `,
+	"limits": `what one deploy may hold
+
+  100,000 files and folders   in a source tree
+  2 GiB                       of a source tree, unpacked
+  1 GiB                       of it for a build: .dockerignore names what it does not need
+  2 GiB                       for the pack of one git push
+  256 KiB                     for each of paas.toml, Procfile and app.json
+  100 levels                  of folders in folders
+
+  What is more is refused, and what serves goes on serving. git push exits with 1,
+  paas deploy with 9.
+`,
 	"environment": `paas environment
 
   PAAS_APP              app, like --app

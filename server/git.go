@@ -22,6 +22,10 @@ const (
 	receivePack = "git-receive-pack"
 	// maxFetchRequest bounds what a fetch may ask: it is a list of hashes.
 	maxFetchRequest = 64 << 20
+	// maxRest and maxRestTime bound what is read of a request that git is done with:
+	// as much again as may be pushed.
+	maxRest     = 2 << 30
+	maxRestTime = 2 * time.Minute
 )
 
 // protocolRE is what git says of protocol versions; it goes into an environment.
@@ -117,6 +121,7 @@ func (g *gitServer) fetch(w http.ResponseWriter, r *http.Request, repo string) {
 		g.refuse(w, err)
 		return
 	}
+	defer readRest(w, r)
 	w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -136,6 +141,7 @@ func (g *gitServer) receive(w http.ResponseWriter, r *http.Request, app *cluster
 		g.refuse(w, err)
 		return
 	}
+	defer readRest(w, r)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
 	p := &push{actor: api.ActorFrom(ctx), app: app.Name, repo: repo, gone: ctx.Done(), cancel: cancel}
@@ -145,6 +151,14 @@ func (g *gitServer) receive(w http.ResponseWriter, r *http.Request, app *cluster
 	w.Header().Set("Content-Type", "application/x-git-receive-pack-result")
 	env := append(protocol(r), envSocket+"="+g.hook, envPush+"="+secret)
 	g.serve(ctx, w, body, g.command(ctx, env, "receive-pack", "--stateless-rpc", repo), p.hangUp)
+}
+
+// readRest takes what a client still sends when git is done with the request, with a
+// push because of its size for one: the answer to somebody who is cut off while they
+// send does not arrive.
+func readRest(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(maxRestTime)) // transports without deadlines end with the bytes
+	_, _ = io.CopyN(io.Discard, r.Body, maxRest)                                   // its end, whichever it is
 }
 
 // serve connects a child with a request: every piece of its output is sent at
