@@ -20,10 +20,12 @@ import (
 
 func (s settings) caDir(name string) string { return filepath.Join(s.dir, "ca", name+".d") }
 
-// writeAuthority keeps a context's authority as a file and as a directory.
+// writeAuthority keeps a context's authority as a file and as a directory. Whoever
+// reads meanwhile finds the one before or this one: without any, a client would
+// ask the system's roots.
 func (s settings) writeAuthority(name, authority string) error {
-	if err := s.dropAuthority(name); err != nil || authority == "" {
-		return err
+	if authority == "" {
+		return s.dropAuthority(name)
 	}
 	if err := replaceFile(s.caFile(name), []byte(authority), 0o644); err != nil {
 		return err
@@ -35,7 +37,24 @@ func (s settings) writeAuthority(name, authority string) error {
 	if hash, err := subjectHash(authority); err == nil {
 		file = hash + ".0" // a form of subject that we cannot hash is still read by GnuTLS
 	}
-	return replaceFile(filepath.Join(s.caDir(name), file), []byte(authority), 0o644)
+	if err := replaceFile(filepath.Join(s.caDir(name), file), []byte(authority), 0o644); err != nil {
+		return err
+	}
+	return s.dropOthers(name, file)
+}
+
+// dropOthers leaves but one file in a context's directory of authorities.
+func (s settings) dropOthers(name, keep string) error {
+	files, err := os.ReadDir(s.caDir(name))
+	for _, f := range files {
+		if err == nil && f.Name() != keep {
+			err = remove(filepath.Join(s.caDir(name), f.Name()))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("forget the authority before: %w", err)
+	}
+	return nil
 }
 
 // checkGitTrust says whether git asks the target's authority here: its variables
