@@ -56,11 +56,24 @@ func (p *pass) fill(v *appView, g *group) {
 	}
 }
 
+// OneOff is a one-off process that runs on a node. The state knows none.
+type OneOff struct {
+	Node        cluster.NodeID
+	MemoryBytes int64
+	CPUMilli    int64
+}
+
 // PickNode chooses a node for a one-off process of an image's architecture ("" is
-// any): the one with the most free memory, so that it disturbs least. If there is none the error is of
-// KindUnplaceable and says why, node by node.
-func PickNode(s *cluster.State, proc cluster.Process, arch string) (cluster.NodeID, error) {
+// any): the one with the most free memory, so that it disturbs least. What running
+// ones take is not free. If there is none the error is of KindUnplaceable and says
+// why, node by node.
+func PickNode(s *cluster.State, proc cluster.Process, arch string, running ...OneOff) (cluster.NodeID, error) {
 	w := newWorld(s)
+	for _, o := range running {
+		if i, known := w.byID[o.Node]; known {
+			w.hosts[i].reserve(demand{memory: o.MemoryBytes, cpuMilli: o.CPUMilli})
+		}
+	}
 	d := demand{memory: proc.MemoryBytes, cpuMilli: proc.CPUMilli, arch: arch}
 	var best *host
 	for i := range w.hosts {

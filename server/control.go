@@ -19,14 +19,15 @@ const cleanupTime = 10 * time.Second
 
 // control is what every part of the server works with.
 type control struct {
-	cfg    Config
-	log    *slog.Logger
-	layout layout
-	store  *store.Store
-	sealer *identity.Sealer
-	edge   *identity.Authority
-	self   cluster.NodeID
-	public string // host:port of the listener for others, in URLs
+	cfg     Config
+	log     *slog.Logger
+	layout  layout
+	store   *store.Store
+	sealer  *identity.Sealer
+	edge    *identity.Authority
+	self    cluster.NodeID
+	oneOffs *oneOffs
+	public  string // host:port of the listener for others, in URLs
 	// caughtUp is closed when this server has applied all that was committed before
 	// it started: until then its state may be older than what the agents run.
 	caughtUp chan struct{}

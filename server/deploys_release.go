@@ -13,7 +13,6 @@ import (
 
 	"paas/api"
 	"paas/cluster"
-	"paas/scheduler"
 	"paas/store"
 )
 
@@ -130,10 +129,11 @@ func (r *releaser) attempt(ctx context.Context, x *cluster.Deployment) *cluster.
 		return fail(codeReleaseFailed, "the release command was not run: the server cannot write its log")
 	}
 	defer log.Close()
-	in, node, err := r.request(x)
+	in, node, end, err := r.request(x)
 	if err != nil {
 		return fail(codeReleaseFailed, "the release command was not run: %s", oneLine(err))
 	}
+	defer end()
 	calls, err := r.reach(ctx, node)
 	if err != nil {
 		return fail(codeReleaseFailed, "the release command was not run: %s", oneLine(err))
@@ -166,27 +166,28 @@ func (r *releaser) reach(ctx context.Context, node cluster.NodeID) (api.NodeCall
 }
 
 // request is the release process of the deployment's release, on a node that has
-// room for it.
-func (r *releaser) request(x *cluster.Deployment) (*api.RunRequest, cluster.NodeID, error) {
+// room for it, which is given back by end.
+func (r *releaser) request(x *cluster.Deployment) (in *api.RunRequest, node cluster.NodeID, end func(), err error) {
 	st := r.store.State()
 	rel, err := st.Release(x.App, x.Release)
 	if err != nil {
-		return nil, "", err
+		return nil, "", nil, err
 	}
 	process, ok := rel.Processes[cluster.ProcessRelease]
 	if !ok {
-		return nil, "", cluster.NotFound("process_type", "%s has no release command", x.Release)
+		return nil, "", nil, cluster.NotFound("process_type", "%s has no release command", x.Release)
 	}
-	node, err := scheduler.PickNode(st, process, rel.Image.Arch)
+	node, end, err = r.oneOffs.place(st, process, rel.Image.Arch)
 	if err != nil {
-		return nil, "", err
+		return nil, "", nil, err
 	}
 	a, err := r.assign.oneOff(rel, cluster.ProcessRelease, 1, process)
 	if err != nil {
-		return nil, "", err
+		end()
+		return nil, "", nil, err
 	}
 	a.ID = cluster.AllocationID("release-" + string(x.ID))
-	return &api.RunRequest{App: x.App, Command: process.Command, Assignment: a}, node, nil
+	return &api.RunRequest{App: x.App, Command: process.Command, Assignment: a}, node, end, nil
 }
 
 // outputTerminal is a terminal that nobody sits at: no input, output to a writer.

@@ -76,7 +76,7 @@ func (s *Server) open(c Config, now time.Time) error {
 			Because("%v", err).WithHint("stop what uses the port, or choose another one with: --listen").Wrap(err)
 	}
 	log := c.Logger.With("component", "server")
-	s.control = &control{cfg: c, log: log, layout: l, sealer: s.trust.sealer, edge: s.trust.edge, self: s.trust.node.ID,
+	s.control = &control{cfg: c, oneOffs: &oneOffs{}, log: log, layout: l, sealer: s.trust.sealer, edge: s.trust.edge, self: s.trust.node.ID,
 		public: publicAddress(public.String(), s.listener.Addr()), caughtUp: make(chan struct{})}
 	s.store, err = store.Open(store.Config{Dir: l.raft(), Node: s.self, Address: string(s.self), Logger: c.Logger})
 	if err != nil {

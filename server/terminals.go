@@ -8,7 +8,6 @@ import (
 	"paas/api"
 	"paas/cluster"
 	"paas/identity"
-	"paas/scheduler"
 	"paas/store"
 )
 
@@ -45,10 +44,11 @@ func (s *terminalService) Run(ctx context.Context, in api.RunRequest, t api.Term
 			Because("no release serves yet").WithHint("deploy it: git push paas main")
 	}
 	process := oneOffProcess(rel, in.Command)
-	node, err := scheduler.PickNode(st, process, rel.Image.Arch)
+	node, end, err := s.oneOffs.place(st, process, rel.Image.Arch)
 	if err != nil {
 		return 0, err
 	}
+	defer end()
 	calls, err := s.node(node)
 	if err != nil {
 		return 0, err
