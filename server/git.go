@@ -111,7 +111,7 @@ func (g *gitServer) advertise(w http.ResponseWriter, r *http.Request, repo strin
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	g.serve(ctx, w, nil, g.command(ctx, env, strings.TrimPrefix(service, "git-"), "--stateless-rpc", "--http-backend-info-refs", repo), cancel)
+	g.serve(ctx, w, nil, g.command(ctx, env, strings.TrimPrefix(service, "git-"), "--stateless-rpc", "--http-backend-info-refs", repo), cancel, nothing)
 }
 
 // fetch sends objects.
@@ -126,7 +126,7 @@ func (g *gitServer) fetch(w http.ResponseWriter, r *http.Request, repo string) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	g.serve(ctx, w, io.LimitReader(body, maxFetchRequest),
-		g.command(ctx, protocol(r), "upload-pack", "--stateless-rpc", repo), cancel)
+		g.command(ctx, protocol(r), "upload-pack", "--stateless-rpc", repo), cancel, nothing)
 }
 
 // receive takes a push. Its hook finds its way back to this request by the secret
@@ -150,7 +150,13 @@ func (g *gitServer) receive(w http.ResponseWriter, r *http.Request, app *cluster
 	defer g.leave(ctx, secret, p)
 	w.Header().Set("Content-Type", "application/x-git-receive-pack-result")
 	env := append(protocol(r), envSocket+"="+g.hook, envPush+"="+secret)
-	g.serve(ctx, w, body, g.command(ctx, env, "receive-pack", "--stateless-rpc", repo), p.hangUp)
+	g.serve(ctx, w, body, g.command(ctx, env, "receive-pack", "--stateless-rpc", repo), p.hangUp, func() error {
+		err := p.settle()
+		if err != nil {
+			g.log.Error("push not acknowledged", "app", string(p.app), "err", err)
+		}
+		return err
+	})
 }
 
 // readRest takes what a client still sends when git is done with the request, with a
@@ -162,19 +168,23 @@ func readRest(w http.ResponseWriter, r *http.Request) {
 }
 
 // serve connects a child with a request: every piece of its output is sent at
-// once. The child ends with ctx; that nobody takes its output is for gone to judge.
-func (g *gitServer) serve(ctx context.Context, w http.ResponseWriter, body io.Reader, cmd *exec.Cmd, gone func()) {
+// once, when settle has done what it promises. The child ends with ctx; that nobody
+// takes its output is for gone to judge.
+func (g *gitServer) serve(ctx context.Context, w http.ResponseWriter, body io.Reader, cmd *exec.Cmd, gone func(), settle func() error) {
 	rc := http.NewResponseController(w)
 	// HTTP/2 is always full duplex and says that it cannot be enabled.
 	_ = rc.EnableFullDuplex()
 	_ = rc.SetReadDeadline(time.Time{}) // transports without deadlines need none lifted
 	var stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = body, &flushWriter{w: w, rc: rc, gone: gone}, &stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = body, &flushWriter{w: w, rc: rc, gone: gone, settle: settle}, &stderr
 	if err := runGit(ctx, cmd); err != nil && ctx.Err() == nil {
 		// What the user must know, git itself has said; this is for the operator.
 		g.log.Debug("git child ended", "err", err, "stderr", plain(stderr.String()))
 	}
 }
+
+// nothing is what has to be settled before the answer to somebody who reads.
+func nothing() error { return nil }
 
 // flushWriter sends every piece at once. What cannot be sent is dropped: an error
 // here would kill a child that may have to go on.
@@ -182,14 +192,25 @@ type flushWriter struct {
 	w    io.Writer
 	rc   *http.ResponseController
 	gone func() // called when somebody hung up
+	// settle makes true what the next piece may promise; if it cannot, nothing more
+	// is sent.
+	settle func() error
+	mute   bool
 }
 
 func (f *flushWriter) Write(p []byte) (int, error) {
-	_, err := f.w.Write(p)
+	if f.mute {
+		return len(p), nil
+	}
+	err := f.settle()
+	if err == nil {
+		_, err = f.w.Write(p)
+	}
 	if err == nil {
 		err = f.rc.Flush()
 	}
 	if err != nil {
+		f.mute = true
 		f.gone()
 	}
 	return len(p), nil

@@ -227,6 +227,9 @@ func (h *hookServer) reply(ctx context.Context, p *push, req hookRequest, out *j
 	code := 0
 	news := api.NewPlainNews(hookWriter{out, gone})
 	err := h.git.handle(ctx, p, req, news.Show)
+	if err == nil {
+		p.accept(req.Updates)
+	}
 	news.Close()
 	if err != nil {
 		code = 1

@@ -29,10 +29,11 @@ type push struct {
 	// answering counts its hooks: a release may come of each.
 	answering sync.WaitGroup
 
-	mu    sync.Mutex
-	kept  bool     // it goes on without its pusher; guarded by mu
-	over  bool     // guarded by mu
-	after []func() // what to do when the push is over; guarded by mu
+	mu       sync.Mutex
+	kept     bool        // it goes on without its pusher; guarded by mu
+	over     bool        // guarded by mu
+	after    []func()    // what to do when the push is over; guarded by mu
+	accepted []refUpdate // guarded by mu
 }
 
 // keep says that a release is about to exist. From now on the deployment is the

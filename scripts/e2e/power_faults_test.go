@@ -73,7 +73,7 @@ type acknowledged struct {
 func (h *host) writeUntilDark(d *loopDisk, dir string, round int, known *acknowledged) {
 	h.t.Helper()
 	var work sync.WaitGroup
-	dark := make(chan struct{})
+	dark, stored := make(chan struct{}), make(chan struct{}, 1)
 	write := func(each func(n int) bool) {
 		work.Go(func() {
 			for n := 0; ; n++ {
@@ -110,17 +110,30 @@ func (h *host) writeUntilDark(d *loopDisk, dir string, round int, known *acknowl
 		known.mu.Lock()
 		defer known.mu.Unlock()
 		known.refs["refs/heads/"+branch] = strings.TrimSpace(commit)
+		select {
+		case stored <- struct{}{}:
+		default:
+		}
 		return true
 	})
 	// Each round has something to lose: a branch and two domains, and whatever is
-	// acknowledged, or nearly, until a random moment after them.
+	// acknowledged, or nearly, until a random moment after them. In every second one
+	// that is the moment in which another branch was acknowledged.
 	h.await("something acknowledged in this round", time.Minute, func() string {
 		if domains, refs := known.ofRound(round); domains < 2 || refs < 1 {
 			return fmt.Sprintf("%d domains, %d refs", domains, refs)
 		}
 		return ""
 	})
-	<-time.After(rand.N(1500 * time.Millisecond))
+	if round%2 == 0 {
+		select { // the one before
+		case <-stored:
+		default:
+		}
+		<-stored
+	} else {
+		<-time.After(rand.N(1500 * time.Millisecond))
+	}
 	d.must("xfs_io", "-x", "-c", "shutdown", d.dir)
 	h.signal(syscall.SIGKILL)
 	close(dark)
