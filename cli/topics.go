@@ -24,7 +24,7 @@ var topics = map[string]string{
   2 GiB                       of a source tree, unpacked
   1 GiB                       of it for a build: .dockerignore names what it does not need
   2 GiB                       for the pack of one git push
-  1 GiB                       of memory to unpack it: a quarter of the host's, at least 256 MiB
+  1.5 GiB                     of memory to unpack it, or half the host's
   256 KiB                     for each of paas.toml, Procfile and app.json
   100 levels                  of folders in folders
 

@@ -146,7 +146,7 @@ func (g *gitServer) settings() []string {
 		// Old histories have these, and they harm nobody.
 		"receive.fsck.zeroPaddedFilemode=ignore", "receive.fsck.badTimezone=ignore", "receive.fsck.missingSpaceBeforeDate=ignore",
 		"receive.maxInputSize=2g",
-		"core.bigFileThreshold=32m", "core.deltaBaseCacheLimit=32m", "pack.windowMemory=64m", "pack.threads=1", // see gitMemory
+		"core.bigFileThreshold=32m", "core.deltaBaseCacheLimit=32m", "pack.threads=1", // see gitData
 		"receive.unpackLimit=1",             // a pack is kept and synced in one step, a thousand loose objects are not
 		"receive.denyNonFastForwards=false", // who force-pushes to deploy means it
 		"receive.denyCurrentBranch=ignore",
@@ -185,10 +185,7 @@ func (g *gitServer) command(ctx context.Context, env []string, args ...string) *
 // runGit waits for a started child's end. If ctx ended it, nothing of its process
 // group is left.
 func runGit(ctx context.Context, cmd *exec.Cmd) error {
-	err := cmd.Start()
-	if err == nil {
-		err = errors.Join(limitMemory(cmd.Process.Pid), cmd.Wait())
-	}
+	err := cmd.Run()
 	if ctx.Err() != nil && cmd.Process != nil {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what ignored SIGTERM; nothing if all are gone
 	}
