@@ -18,26 +18,32 @@ type origins struct {
 	board   *board
 
 	mu   sync.Mutex
-	seen map[cluster.AllocationID]string // where a replica was found by this process
+	seen map[cluster.AllocationID]place // where a replica was found by this process
 }
 
+// place is a container at an address.
+type place struct{ container, address string }
+
 func newOrigins(b *board, inspect func(ctx context.Context, id string) (container, error)) *origins {
-	return &origins{inspect: inspect, board: b, seen: map[cluster.AllocationID]string{}}
+	return &origins{inspect: inspect, board: b, seen: map[cluster.AllocationID]place{}}
 }
 
 // confirm refuses, with KindUnavailable, an upstream that is not where its route
-// says. It asks the engine once per replica and address. An engine that does not
-// answer refuses nothing: its containers may well serve without it.
+// says. It asks the engine once per replica and address, and again when the
+// replica has ended since: the engine gives the address away at once, and the next
+// table may be seconds off on a slow disk. An engine that does not answer refuses
+// nothing: its containers may well serve without it.
 func (o *origins) confirm(ctx context.Context, u cluster.Upstream) error {
 	o.mu.Lock()
-	known := o.seen[u.Allocation] == u.Address
+	known := o.seen[u.Allocation]
 	o.mu.Unlock()
-	if known {
-		return nil
-	}
 	last, ok := o.board.get(u.Allocation)
 	if !ok || last.Observation.ContainerID == "" {
 		return notThere(u)
+	}
+	now := place{last.Observation.ContainerID, u.Address}
+	if known == now && last.Observation.Address == u.Address {
+		return nil
 	}
 	c, err := o.inspect(ctx, last.Observation.ContainerID)
 	if errors.Is(err, errNoContainer) {
@@ -52,7 +58,7 @@ func (o *origins) confirm(ctx context.Context, u cluster.Upstream) error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.seen[u.Allocation] = u.Address
+	o.seen[u.Allocation] = now
 	return nil
 }
 
