@@ -153,6 +153,7 @@ func (g *gitServer) settings() []string {
 		"receive.shallowUpdate=true",       // pipelines push what they cloned with depth 1; git would refuse it after its hook
 		"receive.denyDeleteCurrent=ignore", // the hook refuses it with a reason
 		"receive.advertisePushOptions=false",
+		"pack.windowMemory=64m",                      // a thread; within gitData on any host
 		"receive.autogc=true", "gc.autoDetach=false", // a child that stays would be nobody's
 		"core.protectNTFS=true", "core.protectHFS=true",
 		"core.logAllRefUpdates=false",
@@ -185,7 +186,7 @@ func (g *gitServer) command(ctx context.Context, env []string, args ...string) *
 // runGit waits for a started child's end. If ctx ended it, nothing of its process
 // group is left.
 func runGit(ctx context.Context, cmd *exec.Cmd) error {
-	err := cmd.Run()
+	err := boundedRun(cmd)
 	if ctx.Err() != nil && cmd.Process != nil {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what ignored SIGTERM; nothing if all are gone
 	}
