@@ -2,7 +2,6 @@ package server
 
 import (
 	"io"
-	"os/exec"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,23 +32,6 @@ func boundGit(pid int) error {
 		}
 	}
 	return nil
-}
-
-// boundedRun is cmd.Run with the limits of git's children. Nothing of the input
-// reaches the child before they hold.
-func boundedRun(cmd *exec.Cmd) error {
-	bound := make(chan struct{})
-	if cmd.Stdin != nil {
-		cmd.Stdin = heldReader{cmd.Stdin, bound}
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	if boundGit(cmd.Process.Pid) != nil {
-		_ = cmd.Process.Kill() // or it has ended already; Wait says which
-	}
-	close(bound)
-	return cmd.Wait()
 }
 
 // heldReader is read once a channel is closed.

@@ -193,6 +193,23 @@ func runGit(ctx context.Context, cmd *exec.Cmd) error {
 	return err
 }
 
+// boundedRun is cmd.Run with the limits of git's children. Nothing of the input
+// reaches the child before they hold.
+func boundedRun(cmd *exec.Cmd) error {
+	bound := make(chan struct{})
+	if cmd.Stdin != nil {
+		cmd.Stdin = heldReader{cmd.Stdin, bound}
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	if boundGit(cmd.Process.Pid) != nil {
+		_ = cmd.Process.Kill() // or it has ended already; Wait says which
+	}
+	close(bound)
+	return cmd.Wait()
+}
+
 // archive writes the tree of a commit to w as a tar. env gives access to objects
 // in quarantine.
 func (g *gitServer) archive(ctx context.Context, repo, commit string, env []string, w io.Writer) error {
