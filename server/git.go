@@ -105,13 +105,14 @@ func (g *gitServer) advertise(w http.ResponseWriter, r *http.Request, repo strin
 	}
 	env := protocol(r)
 	w.Header().Set("Content-Type", "application/x-"+service+"-advertisement")
+	ctx, cancel := context.WithCancel(r.Context())
+	out := answerTo(w, cancel, nothing)
 	if service != uploadPack || !strings.Contains(strings.Join(env, ""), "version=2") {
 		line := "# service=" + service + "\n"
-		_, _ = fmt.Fprintf(w, "%04x%s0000", len(line)+4, line) // the child's first write tells if nobody listens
+		_, _ = fmt.Fprintf(out, "%04x%s0000", len(line)+4, line) // never fails
 	}
-	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	g.serve(ctx, w, nil, g.command(ctx, env, strings.TrimPrefix(service, "git-"), "--stateless-rpc", "--http-backend-info-refs", repo), cancel, nothing)
+	g.serve(ctx, out, nil, g.command(ctx, env, strings.TrimPrefix(service, "git-"), "--stateless-rpc", "--http-backend-info-refs", repo))
 }
 
 // fetch sends objects.
@@ -125,8 +126,8 @@ func (g *gitServer) fetch(w http.ResponseWriter, r *http.Request, repo string) {
 	w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	g.serve(ctx, w, io.LimitReader(body, maxFetchRequest),
-		g.command(ctx, protocol(r), "upload-pack", "--stateless-rpc", repo), cancel, nothing)
+	g.serve(ctx, answerTo(w, cancel, nothing), io.LimitReader(body, maxFetchRequest),
+		g.command(ctx, protocol(r), "upload-pack", "--stateless-rpc", repo))
 }
 
 // receive takes a push. Its hook finds its way back to this request by the secret
@@ -150,13 +151,14 @@ func (g *gitServer) receive(w http.ResponseWriter, r *http.Request, app *cluster
 	defer g.leave(ctx, secret, p)
 	w.Header().Set("Content-Type", "application/x-git-receive-pack-result")
 	env := append(protocol(r), envSocket+"="+g.hook, envPush+"="+secret)
-	g.serve(ctx, w, body, g.command(ctx, env, "receive-pack", "--stateless-rpc", repo), p.hangUp, func() error {
+	out := answerTo(w, p.hangUp, func() error {
 		err := p.settle()
 		if err != nil {
 			g.log.Error("push not acknowledged", "app", string(p.app), "err", err)
 		}
 		return err
 	})
+	g.serve(ctx, out, body, g.command(ctx, env, "receive-pack", "--stateless-rpc", repo))
 }
 
 // readRest takes what a client still sends when git is done with the request, with a
@@ -167,19 +169,26 @@ func readRest(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.CopyN(io.Discard, r.Body, maxRest)                                   // its end, whichever it is
 }
 
-// serve connects a child with a request: every piece of its output is sent at
-// once, when settle has done what it promises. The child ends with ctx; that nobody
-// takes its output is for gone to judge.
-func (g *gitServer) serve(ctx context.Context, w http.ResponseWriter, body io.Reader, cmd *exec.Cmd, gone func(), settle func() error) {
-	rc := http.NewResponseController(w)
+// serve connects a child with a request. The child ends with ctx. An answer that cannot be whole is cut off:
+// after one that only ends too early git waits for ever for the rest.
+func (g *gitServer) serve(ctx context.Context, out *flushWriter, body io.Reader, cmd *exec.Cmd) {
 	// HTTP/2 is always full duplex and says that it cannot be enabled.
-	_ = rc.EnableFullDuplex()
-	_ = rc.SetReadDeadline(time.Time{}) // transports without deadlines need none lifted
+	_ = out.rc.EnableFullDuplex()
+	_ = out.rc.SetReadDeadline(time.Time{}) // transports without deadlines need none lifted
 	var stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = body, &flushWriter{w: w, rc: rc, gone: gone, settle: settle}, &stderr
-	if err := runGit(ctx, cmd); err != nil && ctx.Err() == nil {
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = body, out, &stderr
+	err := runGit(ctx, cmd)
+	if err != nil && ctx.Err() == nil {
 		// What the user must know, git itself has said; this is for the operator.
 		g.log.Debug("git child ended", "err", err, "stderr", plain(stderr.String()))
+	}
+	switch {
+	case err == nil && !out.mute:
+	case out.said || out.mute:
+		panic(http.ErrAbortHandler)
+	default:
+		reason, _, _ := strings.Cut(strings.TrimPrefix(stderr.String(), "fatal: "), "\n")
+		g.refuse(out.w, cluster.Invalid("git", "git did not take the request").Because("%.300s", plain(reason)))
 	}
 }
 
@@ -189,13 +198,19 @@ func nothing() error { return nil }
 // flushWriter sends every piece at once. What cannot be sent is dropped: an error
 // here would kill a child that may have to go on.
 type flushWriter struct {
-	w    io.Writer
+	w    http.ResponseWriter
 	rc   *http.ResponseController
 	gone func() // called when somebody hung up
 	// settle makes true what the next piece may promise; if it cannot, nothing more
 	// is sent.
-	settle func() error
-	mute   bool
+	settle     func() error
+	said, mute bool
+}
+
+// answerTo is the way of a child's output to a client; settle comes before each
+// piece, gone when somebody hung up.
+func answerTo(w http.ResponseWriter, gone func(), settle func() error) *flushWriter {
+	return &flushWriter{w: w, rc: http.NewResponseController(w), gone: gone, settle: settle}
 }
 
 func (f *flushWriter) Write(p []byte) (int, error) {
@@ -204,6 +219,7 @@ func (f *flushWriter) Write(p []byte) (int, error) {
 	}
 	err := f.settle()
 	if err == nil {
+		f.said = true
 		_, err = f.w.Write(p)
 	}
 	if err == nil {

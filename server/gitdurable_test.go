@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"errors"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -15,12 +14,12 @@ import (
 func TestNothingIsSaidThatIsNotSettled(t *testing.T) {
 	var out httptest.ResponseRecorder
 	left, hungUp := 2, 0
-	f := &flushWriter{w: &out, rc: http.NewResponseController(&out), gone: func() { hungUp++ }, settle: func() error {
+	f := answerTo(&out, func() { hungUp++ }, func() error {
 		if left--; left < 0 {
 			return errors.New("the disk is gone")
 		}
 		return nil
-	}}
+	})
 	out.Body = &bytes.Buffer{}
 	for _, piece := range []string{"a", "b", "c", "d"} {
 		if n, err := f.Write([]byte(piece)); n != 1 || err != nil {
