@@ -119,17 +119,19 @@ func (m *reconciler) pass(ctx context.Context) (fresh bool, err error) {
 	return fresh, nil
 }
 
-// known is what diff must know of the allocations here.
+// known is what diff must know of the allocations here. Replicas are looked at
+// before the board: one that ends has put its end there before it is gone, and
+// would otherwise be seen as neither, and be started again.
 func (m *reconciler) known() map[cluster.AllocationID]known {
 	out := map[cluster.AllocationID]known{}
-	for id, o := range m.shared.board.snapshot() {
-		out[id] = known{State: o.State, Container: o.ContainerID}
-	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	for id, r := range m.replicas {
+		out[id] = known{Desired: r.assignment().Desired}
+	}
+	m.mu.Unlock()
+	for id, o := range m.shared.board.snapshot() {
 		k := out[id]
-		k.Desired = r.assignment().Desired
+		k.State, k.Container = o.State, o.ContainerID
 		out[id] = k
 	}
 	return out
@@ -148,25 +150,35 @@ func (m *reconciler) unswept(all []container) []container {
 }
 
 func (m *reconciler) act(ctx context.Context, a action) {
-	m.mu.Lock()
-	r := m.replicas[a.ID]
-	m.mu.Unlock()
 	switch a.Kind {
 	case actionStart:
 		m.start(ctx, a)
+	case actionForget:
+		m.shared.board.forget(a.ID)
+		m.shared.archive.forget(a.ID)
+	case actionRemove:
+		m.sweep(ctx, a.Container)
+	case actionTell, actionStop, actionLook:
+		m.mu.Lock()
+		r := m.replicas[a.ID]
+		m.mu.Unlock()
+		if r != nil { // else it has ended since diff saw it, which makes another pass
+			r.act(a)
+		}
+	}
+}
+
+// act does what is for a replica to do.
+func (r *replica) act(a action) {
+	switch a.Kind {
 	case actionTell:
 		r.update(a.Assignment)
 	case actionStop:
 		want := r.assignment()
 		want.Desired = cluster.DesiredStop
 		r.update(want)
-	case actionForget:
-		m.shared.board.forget(a.ID)
-		m.shared.archive.forget(a.ID)
 	case actionLook:
 		wake(r.poke)
-	case actionRemove:
-		m.sweep(ctx, a.Container)
 	}
 }
 
