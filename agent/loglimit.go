@@ -69,7 +69,8 @@ type passage struct {
 
 // logLimiter takes a replica's lines as fast as they are printed, and hands on to
 // one follower what the quota and the follower's own speed allow. What it leaves
-// out it says, a second later at the latest. It is safe for concurrent use.
+// out it says, a second later at the latest or, to a follower that does not keep
+// up, a second after that has read on. It is safe for concurrent use.
 type logLimiter struct {
 	queue chan passage // as much as may pass at once
 
@@ -108,9 +109,12 @@ func (l *logLimiter) later() {
 func (l *logLimiter) late() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.timer != nil {
-		l.timer = nil
-		l.tell()
+	if l.timer == nil {
+		return // closed meanwhile
+	}
+	l.timer = nil
+	if l.tell(); l.quota.left > 0 { // no room: the follower reads nothing
+		l.later()
 	}
 }
 

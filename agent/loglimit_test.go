@@ -96,6 +96,34 @@ func TestFollowersAreToldWhatIsLeftOut(t *testing.T) {
 	})
 }
 
+// A follower that reads nothing for seconds is told when it reads on.
+func TestFollowersThatHangAreToldLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogLimiter()
+		printed := 0
+		for range 3 { // the first second's notice takes the last room for one
+			for range 2 * followBurstLines {
+				l.line(logEntry{At: time.Now(), Text: "x"})
+				printed++
+			}
+			time.Sleep(1500 * time.Millisecond)
+		}
+		heard := 0
+		read := func() {
+			for len(l.queue) > 0 {
+				heard += max(1, (<-l.queue).left)
+			}
+		}
+		read()
+		time.Sleep(1500 * time.Millisecond)
+		synctest.Wait()
+		if read(); heard != printed {
+			t.Errorf("%d lines passed or were told to be left out, of %d", heard, printed)
+		}
+		l.close()
+	})
+}
+
 func TestThousands(t *testing.T) {
 	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", 12345: "12,345", 1234567: "1,234,567"} {
 		if got := thousands(n); got != want {
