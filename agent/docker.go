@@ -8,7 +8,6 @@ import (
 	"net"
 	goruntime "runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -31,9 +30,8 @@ type docker struct {
 
 	negotiated atomic.Bool
 
-	mu      sync.Mutex // guards gives
-	gives   *gifts     // nil: the engine was not asked yet, or has to be asked again
-	network sync.Mutex // one at a time makes the network
+	gives   atomic.Pointer[gifts] // nil: the engine was not asked yet, or has to be asked again
+	network chan struct{}         // capacity 1: one at a time makes the network
 }
 
 // newDocker reads the engine's address from the environment, as the docker
@@ -43,7 +41,7 @@ func newDocker(id cluster.ClusterID) (*docker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure container engine: %w", err)
 	}
-	return &docker{client: c, cluster: id}, nil
+	return &docker{client: c, cluster: id, network: make(chan struct{}, 1)}, nil
 }
 
 // runtime offers d by what it is asked for.
@@ -268,12 +266,11 @@ type gifts struct {
 	cpus int  // processors of the host; 0 if it cannot keep a container to some of them
 }
 
-// given asks the engine once what it has to give.
+// given asks the engine once what it has to give. Nobody waits for another's
+// question: the engine may hang, see negotiate.
 func (d *docker) given(ctx context.Context) (gifts, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.gives != nil {
-		return *d.gives, nil
+	if g := d.gives.Load(); g != nil {
+		return *g, nil
 	}
 	v, err := d.client.ServerVersion(ctx)
 	if err != nil {
@@ -287,17 +284,13 @@ func (d *docker) given(ctx context.Context) (gifts, error) {
 	if !i.CPUCfsQuota || !i.CPUCfsPeriod { // it would refuse the container, not the cap
 		g.cpus = 0
 	}
-	d.gives = &g
+	d.gives.Store(&g)
 	return g, nil
 }
 
 // askAgain forgets what the engine has to give: after a restart on a smaller
 // machine it may refuse what it gave before.
-func (d *docker) askAgain() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.gives = nil
-}
+func (d *docker) askAgain() { d.gives.Store(nil) }
 
 // initIn looks for docker-init among what the engine consists of. An engine
 // without it still lists it, as "N/A", and only fails when a container starts.

@@ -18,8 +18,12 @@ const (
 // on it reach the outside and are reached by the host; they do not reach each
 // other. It is looked at before every container, for somebody may prune it.
 func (d *docker) ensureNetwork(ctx context.Context) error {
-	d.network.Lock()
-	defer d.network.Unlock()
+	select {
+	case d.network <- struct{}{}:
+		defer func() { <-d.network }()
+	case <-ctx.Done(): // whoever makes it may wait for an engine that hangs
+		return ctx.Err()
+	}
 	name := networkName(d.cluster)
 	n, err := d.inspectNetwork(ctx)
 	switch {

@@ -1,12 +1,16 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	dockertypes "github.com/docker/docker/api/types"
 
@@ -42,6 +46,53 @@ func TestNoUserInputReachesAnEngineOption(t *testing.T) {
 	}
 	if !slices.Equal(c.Env, []string{"A=--cap-add=ALL\nB=2", "PORT=8080"}) {
 		t.Errorf("environment: %q", c.Env)
+	}
+}
+
+// An engine that hangs holds up whoever asks it, and nobody for longer than they
+// want: the others hang in their own questions, not in the first one's.
+func TestAHungEngineHoldsNobodyLongerThanTheyWait(t *testing.T) {
+	for _, hangs := range []string{"/info", "/networks/"} {
+		asked := make(chan struct{}, 1)
+		engine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Api-Version", "1.45")
+			if strings.Contains(r.URL.Path, hangs) {
+				wake(asked)
+				<-r.Context().Done()
+				return
+			}
+			_, _ = io.WriteString(w, "{}")
+		}))
+		t.Setenv("DOCKER_HOST", "tcp://"+engine.Listener.Addr().String())
+		d, err := newDocker("c0ffee")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func(ctx context.Context) error {
+			if _, err := d.given(ctx); err != nil {
+				return err
+			}
+			return d.ensureNetwork(ctx)
+		}
+		patient, leave := context.WithCancel(t.Context())
+		first := make(chan error, 1)
+		go func() { first <- ask(patient) }()
+		<-asked
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		second := make(chan error, 1)
+		go func() { second <- ask(gone) }()
+		select {
+		case err := <-second:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v", hangs, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s: whoever has gone still waits for another's answer", hangs)
+		}
+		leave()
+		<-first
+		engine.Close()
 	}
 }
 
