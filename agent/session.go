@@ -58,7 +58,7 @@ func (a *Agent) session(ctx context.Context, server string) error {
 	if err != nil {
 		return fmt.Errorf("dial server %s: %w", server, err)
 	}
-	s, err := api.NewAgentSession(api.SessionConfig{Conn: conn, Hello: a.hello(ctx), Space: a.space.last, Calls: a.calls, Logger: a.log})
+	s, err := api.NewAgentSession(ctx, api.SessionConfig{Conn: conn, Hello: a.hello(ctx), Space: a.space.last, Calls: a.calls, Logger: a.log})
 	if err != nil {
 		return fmt.Errorf("open session with %s: %w", server, err)
 	}

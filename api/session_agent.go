@@ -44,9 +44,9 @@ type AgentSession struct {
 }
 
 // NewAgentSession says hello over cfg.Conn and waits for the server's welcome,
-// at most ten seconds. A server that refuses is a *cluster.Error. Either call
-// Run or Close.
-func NewAgentSession(cfg SessionConfig) (*AgentSession, error) {
+// until ctx ends and at most ten seconds. A server that refuses is a
+// *cluster.Error. On an error cfg.Conn is closed; else call Run or Close.
+func NewAgentSession(ctx context.Context, cfg SessionConfig) (*AgentSession, error) {
 	log := cfg.Logger.With("component", "session")
 	mux, err := yamux.Client(cfg.Conn, yamuxConfig(log))
 	if err != nil {
@@ -58,7 +58,7 @@ func NewAgentSession(cfg SessionConfig) (*AgentSession, error) {
 	}
 	s := &AgentSession{calls: cfg.Calls, space: cfg.Space, log: log, mux: mux, server: &peer{mux: mux, name: "the server"},
 		wake: make(chan struct{}, 1)}
-	if err := s.greet(cfg.Hello); err != nil {
+	if err := s.greet(ctx, cfg.Hello); err != nil {
 		_ = mux.Close()
 		return nil, err
 	}
@@ -66,13 +66,13 @@ func NewAgentSession(cfg SessionConfig) (*AgentSession, error) {
 }
 
 // greet exchanges Hello and Welcome.
-func (s *AgentSession) greet(h Hello) error {
+func (s *AgentSession) greet(ctx context.Context, h Hello) error {
 	st, err := s.mux.OpenStream()
 	if err != nil {
 		return fmt.Errorf("open session: %w", err)
 	}
 	s.control = &streamWire{conn: st}
-	ctx, cancel := context.WithTimeout(context.Background(), sessionOpening) // bounded; Close ends it too
+	ctx, cancel := context.WithTimeout(ctx, sessionOpening)
 	defer cancel()
 	if err := s.control.write(ctx, message{Hello: &h}); err != nil {
 		return fmt.Errorf("say hello: %w", err)

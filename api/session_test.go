@@ -228,7 +228,7 @@ func TestServerRefusesStrangers(t *testing.T) {
 			ours, theirs := net.Pipe()
 			served := make(chan error, 1)
 			go func() { served <- s.Serve(t.Context(), theirs, testNode) }()
-			_, err := NewAgentSession(SessionConfig{Conn: ours, Hello: Hello{Node: cluster.Node{ID: id}}, Logger: slog.New(slog.DiscardHandler)})
+			_, err := NewAgentSession(t.Context(), SessionConfig{Conn: ours, Hello: Hello{Node: cluster.Node{ID: id}}, Logger: slog.New(slog.DiscardHandler)})
 			return err, <-served
 		}
 		if agent, server := open("00000000000000bb"); cluster.KindOf(agent) != cluster.KindForbidden || cluster.KindOf(server) != cluster.KindForbidden {
@@ -247,6 +247,24 @@ func TestServerRefusesStrangers(t *testing.T) {
 		_ = ours.Close()
 		if left := heard(w, func() int { return w.left }); left != 0 {
 			t.Errorf("NodeLeft %d times without NodeJoined", left)
+		}
+	})
+}
+
+// A server that takes the connection and says nothing holds up no agent's end.
+func TestGreetingEndsWithItsContext(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		go io.Copy(io.Discard, theirs)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		_, err := NewAgentSession(ctx, SessionConfig{Conn: ours, Hello: Hello{Node: cluster.Node{ID: testNode}}, Logger: slog.New(slog.DiscardHandler)})
+		if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took > time.Second {
+			t.Errorf("got %v after %s", err, took)
+		}
+		if _, err := ours.Write(nil); err == nil {
+			t.Error("the connection is open")
 		}
 	})
 }

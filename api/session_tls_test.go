@@ -65,7 +65,7 @@ func sessionOverMutualTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	calls := &nodeCalls{ended: make(chan error, 10)}
-	agent, err := NewAgentSession(SessionConfig{Conn: conn, Hello: Hello{Node: cluster.Node{ID: testNode}}, Calls: calls, Logger: slog.New(slog.DiscardHandler)})
+	agent, err := NewAgentSession(t.Context(), SessionConfig{Conn: conn, Hello: Hello{Node: cluster.Node{ID: testNode}}, Calls: calls, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

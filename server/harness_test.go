@@ -337,7 +337,7 @@ func (a *stubAgent) connect(ctx context.Context, s *Server) error {
 	if err != nil {
 		return err
 	}
-	sess, err := api.NewAgentSession(api.SessionConfig{Conn: conn, Calls: a, Logger: slog.New(slog.DiscardHandler), Hello: api.Hello{
+	sess, err := api.NewAgentSession(ctx, api.SessionConfig{Conn: conn, Calls: a, Logger: slog.New(slog.DiscardHandler), Hello: api.Hello{
 		Node: cluster.Node{ID: s.Node().ID, Name: "node-1", Zone: "a", Router: true, Apps: true, Address: s.Addr().String(),
 			Arch: "amd64", MemoryBytes: 1 << 30, CPUMilli: 4000},
 		Observed: a.observed(nil)}})
