@@ -53,10 +53,10 @@ func refused(h *host, d demand) *filter {
 
 // asEmpty is h with nothing reserved on it, up and open to all: what is left to
 // refuse is what no waiting can cure.
-func (h *host) asEmpty() *host {
+func (h *host) asEmpty() host {
 	n := *h.node
 	n.State, n.Cordoned, n.Draining = cluster.NodeUp, false, false
-	return &host{node: &n}
+	return host{node: &n}
 }
 
 // neverFits reports whether there are hosts for apps and d is too much for each
@@ -69,7 +69,7 @@ func (w *world) neverFits(d demand) bool {
 			continue
 		}
 		hosts++
-		if d.memory <= h.node.MemoryBytes && d.cpuMilli <= h.node.CPUMilli && admitsArch(h, d) {
+		if empty := h.asEmpty(); refused(&empty, d) == nil {
 			return false
 		}
 	}
@@ -80,7 +80,7 @@ func (w *world) neverFits(d demand) bool {
 func (w *world) explainEmpty(d demand) []string {
 	empty := make([]host, 0, len(w.hosts))
 	for i := range w.hosts {
-		empty = append(empty, *w.hosts[i].asEmpty())
+		empty = append(empty, w.hosts[i].asEmpty())
 	}
 	return explainHosts(empty, d, func(*host) string { return "" })
 }

@@ -186,7 +186,8 @@ func (r *replica) running() bool { return r.a.Desired == cluster.DesiredRun && !
 // lost reports whether r's node is down or gone.
 func (r *replica) lost() bool { return r.node == nil || r.node.State == cluster.NodeDown }
 
-// dead reports whether r should run but is over for its agent.
+// dead reports whether r is over for its agent: nothing of it runs, whatever
+// should.
 func (r *replica) dead() bool { return r.a.Observed.State.Terminal() }
 
 // present reports whether r runs or will, and can be counted on to be there.

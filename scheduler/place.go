@@ -92,7 +92,7 @@ func (w *world) choose(g *group, avoid cluster.NodeID) int {
 	best := -1
 	for i := range w.hosts {
 		h := &w.hosts[i]
-		if g.spread.inZone[h.node.Zone] > least || refused(h, g.demand) != nil {
+		if g.spread.refuses(h.node.Zone, least) || refused(h, g.demand) != nil {
 			continue
 		}
 		if best < 0 || w.better(g, i, best, avoid) {
@@ -120,8 +120,9 @@ func (w *world) explain(g *group) []string {
 	if g.spread == nil {
 		g.spread = w.spreadOf(g)
 	}
+	least := g.spread.least()
 	return explainHosts(w.hosts, g.demand, func(h *host) string {
-		if g.spread.refuses(h.node.Zone) {
+		if g.spread.refuses(h.node.Zone, least) {
 			return g.spread.explain(h.node.Zone)
 		}
 		return ""

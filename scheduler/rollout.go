@@ -146,9 +146,9 @@ func (g *group) replaceable(r *replica) bool {
 	})
 }
 
-// spares reports whether r, which is not ready, may end for what runs: it does
-// not run itself, something else ends it anyway, or enough others run. Whoever
-// runs can be asked before time and routers make it ready.
+// spares reports whether r may end for what runs: it is ready, of which others
+// keep count, it does not run itself, something else ends it anyway, or enough
+// others run. Whoever runs can be asked before time and routers make it ready.
 func (g *group) spares(r *replica) bool {
 	return r.ready || !r.up() || r.doomed() || g.upBeside(r) >= g.least()
 }

@@ -58,8 +58,9 @@ func (s *spread) least() int {
 // maxSkew is how far live zones may differ: architecture.md section 5.
 const maxSkew = 1
 
-// refuses reports why a host's zone may not have one more, "" if it may.
-func (s *spread) refuses(zone string) bool { return s.inZone[zone]+1-s.least() > maxSkew }
+// refuses reports whether a host's zone may not have one more, when a live zone
+// has least.
+func (s *spread) refuses(zone string, least int) bool { return s.inZone[zone]+1-least > maxSkew }
 
 // explain says what refuses meant.
 func (s *spread) explain(zone string) string {
