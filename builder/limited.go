@@ -11,10 +11,12 @@ import (
 	"paas/cluster"
 )
 
-// limitSteps puts all build steps of the engine under this builder's limits and
-// returns the group to put the classic builder's containers into; "" where there
-// is none. A build goes on without: that is worth one warning, not an outage.
-func (b *Builder) limitSteps(ctx context.Context) (*stepGroup, int64) {
+// limitSteps puts all build steps of the engine under this builder's limits. It
+// returns their group, into which the classic builder's containers belong, too,
+// and its memory in bytes. group is nil where steps cannot be limited, memory 0
+// when the engine does not answer. A build goes on without: that is worth one
+// warning, not an outage.
+func (b *Builder) limitSteps(ctx context.Context) (group *stepGroup, memory int64) {
 	f, err := b.engine.controlGroups(ctx)
 	if err != nil {
 		return nil, 0 // the build itself says that the engine is away

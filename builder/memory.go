@@ -20,13 +20,17 @@ type memoryWatch struct {
 	before int64 // version 2: kills until now
 }
 
-// watchMemory begins to count. Close must follow.
+// watchMemory begins to count. Close must follow. On an error the watch is nil,
+// which knows of nothing.
 func (g *stepGroup) watchMemory() (*memoryWatch, error) {
 	w := &memoryWatch{group: g, event: -1}
-	var err error
 	if g.unified {
-		w.before, err = g.kills()
-		return w, err
+		before, err := g.kills()
+		if err != nil {
+			return nil, err // from 0 every kill of before would be this build's
+		}
+		w.before = before
+		return w, nil
 	}
 	dir := filepath.Join(g.root, "memory", stepParent)
 	control, err := os.Open(filepath.Join(dir, "memory.oom_control"))
