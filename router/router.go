@@ -142,7 +142,9 @@ func (r *Router) Run(ctx context.Context) error {
 	g.Go(func() error { return r.listen(ctx) })
 	g.Go(func() error { return r.serve(ctx, r.plain, r.secure) })
 	err := g.Wait()
-	for _, u := range r.upstreams { // nobody else is left
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, u := range r.upstreams { // a last table may be on its way in
 		u.transport.CloseIdleConnections()
 	}
 	return err

@@ -284,3 +284,27 @@ func TestRestartedRouterKnowsWhoSignsCertificates(t *testing.T) {
 		t.Errorf("settings = %+v after they were taken back", got)
 	}
 }
+
+// TestTablesMayComeAtTheEnd: the session that brings them ends beside the router,
+// not before it. The race detector is the judge.
+func TestTablesMayComeAtTheEnd(t *testing.T) {
+	r := start(t, newStore(t), nil)
+	ended, brought := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(brought)
+		for i := uint64(1); ; i++ {
+			select {
+			case <-ended:
+				return
+			default:
+				u := cluster.Upstream{Allocation: cluster.AllocationID(fmt.Sprint("a-", i)), Zone: "a", Address: "127.0.0.1:1"}
+				r.SetTable(tableOf(i, routeTo("a.localhost", u)))
+			}
+		}
+	}()
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	close(ended)
+	<-brought
+}
