@@ -180,7 +180,7 @@ func (g *guard) takeHeader(line []byte) bool {
 		h.lengths++
 		n, err := strconv.ParseUint(value, 10, 63)
 		h.length = n
-		return err == nil && h.lengths == 1 && !h.chunked && value[0] != '+'
+		return err == nil && h.lengths == 1 && !h.chunked // a sign is no digit to ParseUint
 	case "transfer-encoding":
 		again := h.chunked
 		h.chunked = true
