@@ -240,14 +240,6 @@ func (a *Agent) announce(ctx context.Context) error {
 // reconciled, and the router (if any) listens.
 func (a *Agent) Ready() <-chan struct{} { return a.ready }
 
-// HTTPAddr is where the router answers plain HTTP; nil without a router.
-func (a *Agent) HTTPAddr() net.Addr {
-	if a.router == nil {
-		return nil
-	}
-	return a.router.HTTPAddr()
-}
-
 // HTTPSAddr is where the router answers HTTPS; nil without a router.
 func (a *Agent) HTTPSAddr() net.Addr {
 	if a.router == nil {

@@ -197,9 +197,7 @@ func (s spec) env() []string {
 	return env
 }
 
-// stopGrace is how long the process has from SIGTERM to SIGKILL.
-func (s spec) stopGrace() time.Duration { return stopGrace(s.Assignment.Process) }
-
+// stopGrace is how long a process has from SIGTERM to SIGKILL.
 func stopGrace(p cluster.Process) time.Duration {
 	if p.StopGrace > 0 {
 		return p.StopGrace

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -13,16 +12,6 @@ import (
 
 	"paas/cluster"
 )
-
-// EncodeProgress writes p as one line of NDJSON.
-func EncodeProgress(w io.Writer, p Progress) error {
-	line, err := json.Marshal(p)
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(line, '\n'))
-	return err
-}
 
 // The plain form: Heroku's, so that it reads the same in git's "remote:" lines,
 // in CI logs and in a pipe. Lines are at most plainWidth columns, and only ever

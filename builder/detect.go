@@ -3,7 +3,6 @@ package builder
 import (
 	"io/fs"
 	"regexp"
-	"slices"
 	"strings"
 
 	"paas/cluster"
@@ -150,17 +149,4 @@ func topNames(fsys fs.FS) []string {
 // there is none.
 func (s settings) commandFor(t cluster.ProcessType) bool {
 	return s.procfile != nil || s.manifest.Processes[t].Command != ""
-}
-
-// commands are all command lines that the settings hold.
-func (s settings) commands() []string {
-	var out []string
-	for _, c := range s.procfile {
-		out = append(out, c)
-	}
-	for _, p := range s.manifest.Processes {
-		out = append(out, p.Command)
-	}
-	slices.Sort(out)
-	return out
 }

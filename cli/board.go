@@ -42,7 +42,6 @@ type board struct {
 	seen  map[string]api.InstanceNews
 	drawn int // lines of the block on the screen
 	frame int
-	dirty bool
 }
 
 func newBoard(w io.Writer, s style, size func() (int, int)) *board {

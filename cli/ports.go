@@ -60,11 +60,3 @@ func free(flag, addr string) error {
 	}
 	return e
 }
-
-// portOf is the port of an address.
-func portOf(addr net.Addr) int {
-	if a, ok := addr.(*net.TCPAddr); ok {
-		return a.Port
-	}
-	return 0
-}

@@ -32,11 +32,11 @@ type verb struct {
 	parent  *verb
 }
 
-// arity is how many positional arguments a verb takes; max -1 is no limit.
+// arity is how many positional arguments a verb takes: none, unless it says so; max
+// -1 is no limit.
 type arity struct{ min, max int }
 
 var (
-	none       = arity{}
 	one        = arity{1, 1}
 	upToOne    = arity{0, 1}
 	oneOrMore  = arity{1, -1}

@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"log/slog"
 	"strings"
@@ -183,22 +182,6 @@ func (r *replica) actions(after uint64) []string {
 		out = append(out, e.Action)
 	}
 	return out
-}
-
-// await waits for cond with a deadline.
-func await(tb testing.TB, what string, cond func() bool) {
-	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-ctx.Done():
-			tb.Fatalf("waited 10s for %s", what)
-		case <-tick.C:
-		}
-	}
 }
 
 // quiet discards logs; loud ones are for debugging a test.
