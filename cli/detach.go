@@ -58,7 +58,7 @@ func (in *invocation) upDetached(ctx context.Context, dir string) error {
 	if err := w.Close(); err != nil {
 		return err
 	}
-	news, err := awaitChild(ctx, r)
+	news, err := awaitChild(ctx, r, logFile)
 	if err != nil {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // half a start is worth nothing
 		return err
@@ -85,19 +85,20 @@ func dataFlag(in *invocation, dir string) string {
 	return " --data " + shellWord(dir)
 }
 
-// backgroundArgs are this invocation's flags, less those for us alone.
+// backgroundArgs are this invocation's flags of up, less those for us alone.
 func (in *invocation) backgroundArgs(dir string) []string {
 	args := []string{"up", "--data=" + dir, fmt.Sprintf("--ready-fd=%d", readyFD)}
-	for _, name := range []string{"http", "https", "listen", "domain", "build-network", "build-memory", "build-time", "offer", "registry", "log-level", "log-json", "fresh"} {
-		if in.IsSet(name) {
+	for _, f := range upVerb().flags {
+		name := f.Names()[0]
+		if in.IsSet(name) && !slices.Contains([]string{"data", "ready-fd", "detach"}, name) {
 			args = append(args, fmt.Sprintf("--%s=%v", name, in.Value(name)))
 		}
 	}
-	return slices.Clip(args)
+	return args
 }
 
 // awaitChild reads the background process's one line of news.
-func awaitChild(ctx context.Context, r *os.File) (*upNews, error) {
+func awaitChild(ctx context.Context, r *os.File, logFile string) (*upNews, error) {
 	type answer struct {
 		news upNews
 		err  error
@@ -117,10 +118,14 @@ func awaitChild(ctx context.Context, r *os.File) (*upNews, error) {
 		}
 		return &a.news, nil
 	case <-timeout.C:
-		return nil, cluster.Errorf(cluster.KindUnavailable, "up", "paas is not ready after %s", upTime).WithHint("see up.log in the data directory")
+		return nil, notReady(logFile)
 	case <-ctx.Done():
 		return nil, interrupted("the start was stopped", "")
 	}
+}
+
+func notReady(logFile string) error {
+	return cluster.Errorf(cluster.KindUnavailable, "up", "paas is not ready after %s", upTime).WithHint("see why: " + logFile)
 }
 
 // tellParent writes the one line of news and closes the descriptor.
@@ -148,8 +153,11 @@ func (in *invocation) alreadyUp(ctx context.Context, dir string, r *upRecord) er
 		}
 		return err != nil || r.Ready || !r.alive()
 	})
+	if ctx.Err() != nil {
+		return interrupted(fmt.Sprintf("process %d goes on starting", r.PID), "see: "+filepath.Join(dir, "up.log"))
+	}
 	if err != nil {
-		return err
+		return notReady(filepath.Join(dir, "up.log"))
 	}
 	if !r.Ready {
 		return cluster.Errorf(cluster.KindUnavailable, "up", "the process that ran in %s has ended", dir).WithHint("try again: paas up --detach --data " + shellWord(dir))

@@ -60,7 +60,11 @@ func (in *invocation) stop(ctx context.Context, dir string, r *upRecord) error {
 			return cluster.Errorf(cluster.KindForbidden, "process", "process %d cannot be stopped", r.PID).Because("%v", err).
 				WithHint("run it as the user who started it")
 		}
-		if err := await(ctx, stopTime, func() bool { return !r.alive() }); err != nil {
+		err := await(ctx, stopTime, func() bool { return !r.alive() })
+		if ctx.Err() != nil {
+			return interrupted(fmt.Sprintf("process %d goes on stopping", r.PID), "see its end in "+filepath.Join(dir, "up.log"))
+		}
+		if err != nil {
 			return cluster.Errorf(cluster.KindUnavailable, "process", "process %d still runs after %s", r.PID, stopTime).
 				WithHint("see " + filepath.Join(dir, "up.log") + ", then: kill -9 " + fmt.Sprint(r.PID))
 		}

@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"flag"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -75,7 +78,7 @@ func TestTheParentIsToldOnce(t *testing.T) {
 	set.Int("ready-fd", fd, "")
 	news := &teller{invocation: &invocation{Context: cli.NewContext(&cli.App{}, set, nil)}}
 	news.tell(&upRecord{PID: 7}, nil)
-	if got, err := awaitChild(t.Context(), r); err != nil || got.Ready == nil || got.Ready.PID != 7 {
+	if got, err := awaitChild(t.Context(), r, "up.log"); err != nil || got.Ready == nil || got.Ready.PID != 7 {
 		t.Fatalf("the parent heard %+v, %v", got, err)
 	}
 	other, err := os.Create(filepath.Join(t.TempDir(), "raft.db"))
@@ -90,6 +93,69 @@ func TestTheParentIsToldOnce(t *testing.T) {
 	news.tell(nil, errors.New("the end"))
 	if info, err := other.Stat(); err != nil || info.Size() != 0 {
 		t.Errorf("the file that has the number now got %d bytes, %v", info.Size(), err)
+	}
+}
+
+// What is said to a host that goes to the background has to reach it, all of it.
+func TestABackgroundHostGetsEveryFlag(t *testing.T) {
+	set := flag.NewFlagSet("up", flag.ContinueOnError)
+	values := map[string]string{}
+	for _, f := range upVerb().flags {
+		if err := f.Apply(set); err != nil {
+			t.Fatal(err)
+		}
+		name, value := f.Names()[0], "9m0s"
+		switch f.(type) {
+		case *cli.BoolFlag:
+			value = "true"
+		case *cli.IntFlag:
+			value = "9"
+		}
+		values[name] = value
+		if err := set.Set(name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := &invocation{Context: cli.NewContext(&cli.App{}, set, nil)}
+	args := in.backgroundArgs("/data")
+	values["data"], values["ready-fd"] = "/data", "3"
+	delete(values, "detach")
+	for name, value := range values {
+		if !slices.Contains(args, "--"+name+"="+value) {
+			t.Errorf("--%s is not in %q", name, args)
+		}
+	}
+	if len(args) != len(values)+1 {
+		t.Errorf("%q, want up and %d flags", args, len(values))
+	}
+}
+
+// Ctrl-C while a host stops, or starts, says what goes on and not that it failed.
+func TestLeavingAHostThatStopsIsNoFailure(t *testing.T) {
+	sleeper := exec.Command("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
+	out, err := sleeper.StdoutPipe()
+	if err == nil {
+		err = sleeper.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sleeper.Process.Kill(); _ = sleeper.Wait() }()
+	if _, err := out.Read(make([]byte, 8)); err != nil { // it no longer listens
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	r := &upRecord{PID: sleeper.Process.Pid, Began: beginOf(sleeper.Process.Pid)}
+	if err := r.write(dir); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	in := &invocation{program: &program{out: newOutput(io.Discard, io.Discard, os.Getenv)}, Context: cli.NewContext(&cli.App{}, flag.NewFlagSet("down", flag.ContinueOnError), nil)}
+	for what, err := range map[string]error{"stopping": in.stop(ctx, dir, r), "starting": in.alreadyUp(ctx, dir, r)} {
+		if exitCode(err) != exitInterrupted || !strings.Contains(asError(err).Message, "goes on "+what) {
+			t.Errorf("%s: exit %d, %v", what, exitCode(err), err)
+		}
 	}
 }
 
