@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -55,35 +54,27 @@ func (f flapping) run(t *testing.T) {
 	}
 }
 
-// watchReplicas looks at an app ten times a second: the fewest replicas that ran
-// and could be asked, and what paas ps said.
+// watchReplicas looks at an app up to ten times a second: the fewest replicas that
+// ran and could be asked, and what paas ps said.
 func (h *host) watchReplicas(dir string, lasts time.Duration) (least int, said []string) {
 	h.t.Helper()
 	least = 1 << 30
-	var looks sync.WaitGroup
-	var mu sync.Mutex
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(lasts); time.Now().Before(end); <-tick.C {
-		looks.Wait() // one at a time, however slow the machine
-		looks.Go(func() {
-			out, _, code := h.paas(dir, "ps", "--json")
-			var ps psList
-			if code != 0 || json.Unmarshal([]byte(out), &ps) != nil {
-				return
+		out, _, code := h.paas(dir, "ps", "--json")
+		var ps psList
+		if code != 0 || json.Unmarshal([]byte(out), &ps) != nil {
+			continue
+		}
+		n := 0
+		for _, a := range ps.Allocations {
+			if s := a.Observed.State; a.Desired == "run" && (s == "healthy" || s == "unhealthy") {
+				n++
 			}
-			n := 0
-			for _, a := range ps.Allocations {
-				if s := a.Observed.State; a.Desired == "run" && (s == "healthy" || s == "unhealthy") {
-					n++
-				}
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			least = min(least, n)
-			said = append(said, out)
-		})
+		}
+		least = min(least, n)
+		said = append(said, out)
 	}
-	looks.Wait()
 	return least, said
 }
