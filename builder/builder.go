@@ -66,7 +66,8 @@ type Request struct {
 	// app.json that is neither there nor has a default fails the build; a nil map
 	// means unknown and fails nothing.
 	Keys map[string]bool
-	// Log takes the build's output, whole lines. Nil discards it.
+	// Log takes the build's output, whole lines. Nil discards it. It is written to by
+	// one goroutine at a time, but while another calls Step or Warn.
 	Log io.Writer
 	// Step takes headlines such as "Go app detected (go.mod)"; nil writes them to
 	// Log as "-----> Go app detected (go.mod)".

@@ -73,6 +73,16 @@ func (j *job) buildLimited(ctx context.Context, kind Engine, s buildSpec) (strin
 		}
 		defer watch.Close() // a descriptor of ours: nothing is lost
 	}
+	id, err := j.buildBeating(ctx, kind, s)
+	var ended *engineError
+	if errors.As(err, &ended) && watch.ranOut() {
+		return "", &engineError{outOfMemory(ended.text, memory)}
+	}
+	return id, err
+}
+
+// buildBeating shows that the build lives, and falls back to the classic builder.
+func (j *job) buildBeating(ctx context.Context, kind Engine, s buildSpec) (string, error) {
 	beating, end := context.WithCancel(ctx)
 	var beat sync.WaitGroup
 	beat.Go(func() { j.out.heartbeat(beating, "building") })
@@ -81,11 +91,7 @@ func (j *job) buildLimited(ctx context.Context, kind Engine, s buildSpec) (strin
 	id, err := j.buildWith(ctx, kind, s)
 	if errors.Is(err, errNoSession) && ctx.Err() == nil {
 		j.warn("the engine has no BuildKit; using its classic builder")
-		id, err = j.buildWith(ctx, EngineClassic, s)
-	}
-	var ended *engineError
-	if errors.As(err, &ended) && watch.ranOut() {
-		return "", &engineError{outOfMemory(ended.text, memory)}
+		return j.buildWith(ctx, EngineClassic, s)
 	}
 	return id, err
 }

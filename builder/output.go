@@ -32,6 +32,10 @@ func newOutput(w io.Writer, limit int64) *output {
 func (o *output) line(text string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.lineLocked(text)
+}
+
+func (o *output) lineLocked(text string) {
 	text = cleanLine(text)
 	if o.full {
 		return
@@ -47,10 +51,9 @@ func (o *output) line(text string) {
 // lineOnce writes a line unless the newest one says it already.
 func (o *output) lineOnce(prefix, text string) {
 	o.mu.Lock()
-	said := strings.Contains(o.last, text)
-	o.mu.Unlock()
-	if !said {
-		o.line(prefix + text)
+	defer o.mu.Unlock()
+	if !strings.Contains(o.last, text) {
+		o.lineLocked(prefix + text)
 	}
 }
 
