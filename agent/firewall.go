@@ -207,10 +207,10 @@ func (w firewallChain) mark() []byte {
 
 // chains are the ways of packets from the cluster's bridge and from the engine's
 // own, which is "" where none is known.
-func (f *firewall) chains(defaultBridge string) []firewallChain {
+func (f *firewall) chains(engines string) []firewallChain {
 	out := f.ways("", [][]expr.Any{fromElsewhere(bridgeName(f.cluster)), answers()})
-	if defaultBridge != "" {
-		out = append(out, f.buildChains(defaultBridge)...)
+	if engines != "" {
+		out = append(out, f.buildChains(engines)...)
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -84,14 +85,14 @@ func admit(c *nftables.Conn, table *nftables.Table, addresses []netip.Addr) erro
 		}
 		c.FlushSet(set)
 		if err := c.SetAddElements(set, want); err != nil {
-			return err
+			return fmt.Errorf("write containers into netfilter table %s: %w", table.Name, err)
 		}
 	}
-	err := c.Flush()
-	if errors.Is(err, unix.ENOENT) {
-		return nil // the table went since it was seen: the next look makes it
+	// A table that went since it was seen is made by the next look.
+	if err := c.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("write containers into netfilter table %s: %w", table.Name, err)
 	}
-	return err
+	return nil
 }
 
 func sameElements(have, want []nftables.SetElement) bool {
