@@ -10,6 +10,7 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"paas/api"
 	"paas/cluster"
@@ -61,7 +62,7 @@ func openMemory(dir string) (*memory, error) {
 	path := filepath.Join(dir, memoryFile)
 	open := func() (*bbolt.DB, error) { return bbolt.Open(path, 0o600, &bbolt.Options{Timeout: memoryLock}) }
 	db, err := open()
-	if err != nil && !errors.Is(err, bbolt.ErrTimeout) && !errors.Is(err, fs.ErrPermission) {
+	if err != nil && !errors.Is(err, bbolterrors.ErrTimeout) && !errors.Is(err, fs.ErrPermission) {
 		if err := os.Rename(path, path+".broken"); err != nil {
 			return nil, fmt.Errorf("put broken agent memory aside: %w", err)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"paas/cluster"
 )
@@ -53,7 +54,7 @@ func openStores(c Config) (*stores, error) {
 	}
 	path := filepath.Join(c.Dir, logFile)
 	bolt, err := raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{Timeout: lockWait}, MsgpackUseNewTimeFormat: true})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bbolterrors.ErrTimeout) {
 		return nil, cluster.Conflict("store_locked", "the data directory is in use").
 			Because("another process holds %s", path).WithHint("stop the other paas process first").Wrap(err)
 	}
