@@ -53,6 +53,9 @@ func openStores(c Config) (*stores, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	path := filepath.Join(c.Dir, logFile)
+	if err := intact(path); err != nil {
+		return nil, err
+	}
 	bolt, err := raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{Timeout: lockWait}, MsgpackUseNewTimeFormat: true})
 	if errors.Is(err, bbolterrors.ErrTimeout) {
 		return nil, cluster.Conflict("store_locked", "the data directory is in use").
