@@ -1,11 +1,13 @@
 package agent
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
@@ -60,26 +62,49 @@ func openMemory(dir string) (*memory, error) {
 		return nil, fmt.Errorf("configure agent memory: %w", err)
 	}
 	path := filepath.Join(dir, memoryFile)
-	open := func() (*bbolt.DB, error) { return bbolt.Open(path, 0o600, &bbolt.Options{Timeout: memoryLock}) }
-	db, err := open()
+	db, err := openIntact(path)
 	if err != nil && !errors.Is(err, bbolterrors.ErrTimeout) && !errors.Is(err, fs.ErrPermission) {
 		if err := os.Rename(path, path+".broken"); err != nil {
 			return nil, fmt.Errorf("put broken agent memory aside: %w", err)
 		}
-		db, err = open()
+		db, err = openIntact(path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open agent memory %s: %w", path, err)
 	}
+	return &memory{db: db, sealer: sealer, encode: encode}, nil
+}
+
+// openIntact opens the database and reads all of it: bbolt panics at a damaged page
+// whenever it comes to one, and that must be here. After such a panic the file stays
+// open, which costs a descriptor until the process ends.
+func openIntact(path string) (db *bbolt.DB, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a page may say that it goes on outside of the file
+	defer func() {
+		if p := recover(); p != nil {
+			db, err = nil, fmt.Errorf("damaged: %v", p)
+		}
+	}()
+	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: memoryLock})
+	if err != nil {
+		return nil, err
+	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		_, a := tx.CreateBucketIfNotExists(bucketTold)
-		_, b := tx.CreateBucketIfNotExists(bucketObserved)
-		return errors.Join(a, b)
+		for _, name := range [][]byte{bucketTold, bucketObserved} {
+			b, err := tx.CreateBucketIfNotExists(name)
+			if err != nil {
+				return err
+			}
+			if err := b.ForEach(func(_, v []byte) error { _ = bytes.Clone(v); return nil }); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare agent memory: %w", err), db.Close())
 	}
-	return &memory{db: db, sealer: sealer, encode: encode}, nil
+	return db, nil
 }
 
 func (m *memory) close() error { return m.db.Close() }

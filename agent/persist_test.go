@@ -2,8 +2,10 @@ package agent
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,5 +117,53 @@ func TestBoard(t *testing.T) {
 	b.forget("a-1")
 	if _, ok := b.get("a-1"); ok {
 		t.Error("not forgotten")
+	}
+}
+
+// TestDamagedMemoryIsPutAside damages one page after the other: bbolt panics at some.
+func TestDamagedMemoryIsPutAside(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, memoryFile)
+	m, err := openMemory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		if err := m.saveObserved(api.Observed{ID: cluster.AllocationID(fmt.Sprint("a-", i)), Log: []string{strings.Repeat("x", 500)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := m.close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aside := 0
+	for at := 0; at < len(whole); at += 4096 {
+		broken := bytes.Clone(whole)
+		for i := range broken[at : at+64] {
+			broken[at+i] = byte(0xa5 + i)
+		}
+		if err := os.WriteFile(path, broken, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m, err := openMemory(dir)
+		if err != nil {
+			t.Fatalf("page %d: %v", at/4096, err)
+		}
+		if _, err := m.observed(); err != nil {
+			t.Errorf("page %d: %v", at/4096, err)
+		}
+		if err := m.close(); err != nil {
+			t.Error(err)
+		}
+		if os.Remove(path+".broken") == nil {
+			aside++
+		}
+	}
+	if aside < 5 {
+		t.Errorf("%d damaged files were put aside", aside)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"paas/cluster"
 )
@@ -30,8 +31,8 @@ func intact(path string) (err error) {
 			err = damaged(p)
 		}
 	}()
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait})
-	if errors.Is(err, bbolt.ErrTimeout) || errors.Is(err, fs.ErrPermission) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait / 2})
+	if errors.Is(err, bbolterrors.ErrTimeout) || errors.Is(err, fs.ErrPermission) {
 		return nil //nolint:nilerr // the next to open it has the words for that
 	}
 	if err != nil {
