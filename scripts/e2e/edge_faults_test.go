@@ -158,6 +158,9 @@ func (e edge) readNothing(t *testing.T) {
 	wg.Wait()
 	opened := time.Since(began)
 	e.host.t = t
+	if e.fewDescriptors(3*most/2) == "" {
+		t.Error("the router does not hold them: nothing is shown")
+	}
 	e.await("the router lets go of them", 45*time.Second, func() string { return e.fewDescriptors(200) })
 	t.Logf("1,000 that read nothing, opened in %v, gone %v later: p50 %v, p99 %v; RSS %d MiB", opened.Round(time.Millisecond),
 		(time.Since(began) - opened).Round(time.Millisecond), e.app.percentile(50, mark), e.app.percentile(99, mark), e.resident()>>10)
