@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -46,5 +47,24 @@ func TestPushesSettleWhereTheirRefsAre(t *testing.T) {
 	p.accept([]refUpdate{{Name: "refs/heads/feature/x"}, {Name: "refs/heads/gone/with/its/folder"}, {Name: "refs/tags/v1"}})
 	if err := p.settle(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestEmptyHeadIsMended: git sees no repository where HEAD is empty or gone.
+func TestEmptyHeadIsMended(t *testing.T) {
+	h := newHost(t)
+	h.createApp("blog")
+	c := newClone(h, "blog")
+	head := filepath.Join(h.dir, "git", "blog.git", "HEAD")
+	for i, harm := range []func() error{
+		func() error { return nil },
+		func() error { return os.Truncate(head, 0) },
+		func() error { return os.Remove(head) },
+	} {
+		if err := harm(); err != nil {
+			t.Fatal(err)
+		}
+		c.commit(procfile(fmt.Sprintf("web: ok # %d\n", i)))
+		contains(t, c.must("push", "paas", "main"), fmt.Sprintf("v%d is live", i+1))
 	}
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,19 +50,16 @@ func (g *gitServer) repository(ctx context.Context, app *cluster.App) (string, e
 	defer g.repos.Unlock()
 	dir := filepath.Join(g.layout.git(), string(app.Name)+".git")
 	born := app.CreatedAt.UTC().Format(time.RFC3339Nano)
+	branch := cmp.Or(app.DeployBranch, "main")
 	text, err := os.ReadFile(filepath.Join(dir, bornFile))
 	if err == nil && string(text) == born {
-		return dir, nil
+		return dir, g.mendHead(dir, branch)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a disk that cannot be read is no reason to begin anew
 		return "", fmt.Errorf("open repository of %s: %w", app.Name, err)
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return "", fmt.Errorf("remove old repository: %w", err)
-	}
-	branch := app.DeployBranch
-	if branch == "" {
-		branch = "main"
 	}
 	// An empty template: no sample hooks, nothing of the host's.
 	if out, err := g.command(ctx, nil, "init", "--quiet", "--bare", "--template=", "--initial-branch="+branch, "--", dir).CombinedOutput(); err != nil {
@@ -74,6 +72,20 @@ func (g *gitServer) repository(ctx context.Context, app *cluster.App) (string, e
 		return "", fmt.Errorf("make repository of %s: %w", app.Name, err)
 	}
 	return dir, writeOnce(filepath.Join(dir, bornFile), []byte(born))
+}
+
+// mendHead gives a repository a HEAD that has none, or an empty one: without it git
+// sees no repository there, and what is in it needs only that.
+func (g *gitServer) mendHead(dir, branch string) error {
+	file := filepath.Join(dir, "HEAD")
+	if info, err := os.Lstat(file); err == nil && info.Size() > 0 {
+		return nil
+	}
+	g.log.Warn("a repository had lost its HEAD", "app", strings.TrimSuffix(filepath.Base(dir), ".git"))
+	if err := writeOnce(file, []byte("ref: refs/heads/"+branch+"\n")); err != nil {
+		return fmt.Errorf("mend repository: %w", err)
+	}
+	return nil
 }
 
 // syncTree makes all files below dir, and their names, durable.
