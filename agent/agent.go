@@ -26,6 +26,9 @@ import (
 type Config struct {
 	// Dir keeps what the agent must know without a server; made if absent, 0700.
 	Dir string
+	// Data is the directory of the host's whole state: what others are told who want
+	// to work for the same cluster here.
+	Data string
 	// Node returns the host's newest identity: its certificate is renewed while the
 	// agent runs, its ID and role never change.
 	Node    func() *identity.Node
@@ -59,6 +62,7 @@ type Agent struct {
 	config       Config
 	log          *slog.Logger
 	docker       *docker // nil without Apps and Builds
+	claim        *Claim  // nil without Apps and Builds
 	memory       *memory
 	board        *board
 	origins      *origins // nil without Apps
@@ -76,8 +80,9 @@ type Agent struct {
 	once      sync.Once     // closes settled
 }
 
-// New opens Config.Dir and binds the router's listeners. It starts nothing; Run
-// must follow, for it also closes them.
+// New claims the cluster on this host if it needs the engine, opens Config.Dir and
+// binds the router's listeners. It starts nothing; Run must follow, for it also
+// closes them. A *ClaimedError says that another process serves the cluster here.
 func New(c Config) (*Agent, error) {
 	if c.Node == nil || c.Cluster == "" || len(c.Servers) == 0 {
 		return nil, errors.New("agent: Config.Node, Cluster and Servers are required")
@@ -88,31 +93,43 @@ func New(c Config) (*Agent, error) {
 	me := c.Node()
 	a := &Agent{config: c, certificates: &newestSession{}, ready: make(chan struct{}), met: make(chan struct{}), settled: make(chan struct{}),
 		log: cmp.Or(c.Logger, slog.New(slog.DiscardHandler)).With("component", "agent", "node", me.ID)}
-	var rt runtime
+	if err := a.open(); err != nil {
+		if a.claim != nil {
+			a.claim.Release()
+		}
+		return nil, err
+	}
+	return a, nil
+}
+
+// open takes what New promises. What it leaves after an error is the claim.
+func (a *Agent) open() (err error) {
+	c, rt := a.config, runtime{}
 	if c.Apps || c.Builds {
-		var err error
+		if a.claim, err = NewClaim(c.Cluster, c.Data); err != nil {
+			return err
+		}
 		if a.docker, err = newDocker(c.Cluster); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if c.Apps {
 		rt = a.docker.runtime()
 	}
 	if err := a.remember(rt); err != nil {
-		return nil, err
+		return err
 	}
 	a.space = &spaceWatch{dir: c.Dir, root: a.engineRoot}
 	if c.Router == nil {
-		return a, nil
+		return nil
 	}
-	var err error
 	a.router, err = router.New(router.Config{HTTP: c.Router.HTTP, HTTPS: c.Router.HTTPS, HTTPSPort: c.Router.HTTPSPort,
-		Node: me.ID, Zone: c.Zone, Dir: filepath.Join(c.Dir, "router"), Certificates: a.certificates,
+		Node: c.Node().ID, Zone: c.Zone, Dir: filepath.Join(c.Dir, "router"), Certificates: a.certificates,
 		Dial: a.dialUpstream, Logger: c.Logger, Limits: router.Limits{InFlight: router.InFlightFor(hostMemory())}})
 	if err != nil {
-		return nil, errors.Join(err, a.memory.close())
+		return errors.Join(err, a.memory.close())
 	}
-	return a, nil
+	return nil
 }
 
 // remember opens the agent's memory and makes what works from it.
@@ -172,7 +189,7 @@ func (a *Agent) drop(id cluster.AllocationID) {
 
 // Run works until ctx ends. The containers go on: that is how an agent is
 // upgraded. The order of the end: session, replicas and router stop together,
-// then the memory closes.
+// then the claim goes and the memory closes.
 func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	if a.config.Apps {
@@ -183,6 +200,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.docker != nil {
 		wall := a.firewall()
 		g.Go(func() error { return wall.run(ctx) })
+		g.Go(func() error { return a.claim.answer(ctx) })
 	}
 	if a.router != nil {
 		g.Go(func() error { return a.router.Run(ctx) })
@@ -193,6 +211,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	err := g.Wait()
 	if a.docker != nil {
 		_ = a.docker.client.Close() // idle connections only
+		a.claim.Release()
 	}
 	if closing := a.memory.close(); closing != nil {
 		err = errors.Join(err, fmt.Errorf("close agent memory: %w", closing))

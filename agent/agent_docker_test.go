@@ -118,7 +118,7 @@ func TestDockerPurge(t *testing.T) {
 	h.await("a-1", cluster.AllocationStarting)
 	h.stop()
 	for range 2 {
-		if err := Purge(t.Context(), h.d.cluster); err != nil {
+		if err := purge(t.Context(), h.d.cluster); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -129,7 +129,17 @@ func TestDockerPurge(t *testing.T) {
 	if err := h.d.ensureNetwork(t.Context()); err != nil {
 		t.Errorf("the network cannot be made again: %v", err)
 	}
-	if err := Purge(t.Context(), ""); err == nil {
+	if err := purge(t.Context(), ""); err == nil {
 		t.Error("a purge of every cluster was not refused")
 	}
+}
+
+// purge is a purge by a process of its own.
+func purge(ctx context.Context, id cluster.ClusterID) error {
+	claim, err := NewClaim(id, "")
+	if err != nil {
+		return err
+	}
+	defer claim.Release()
+	return claim.Purge(ctx)
 }

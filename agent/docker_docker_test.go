@@ -50,7 +50,7 @@ func newHost(t *testing.T) *host {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		if err := Purge(ctx, id); err != nil {
+		if err := purge(ctx, id); err != nil {
 			t.Errorf("purge: %v", err)
 		}
 		_ = d.client.Close()
@@ -313,7 +313,7 @@ func TestDockerStraysAndStrangers(t *testing.T) {
 	if err := h.d.Remove(t.Context(), stranger); err != nil || !h.inspect(stranger).State.Running {
 		t.Errorf("remove of another cluster's container did something: %v", err)
 	}
-	if err := Purge(t.Context(), h.d.cluster); err != nil {
+	if err := purge(t.Context(), h.d.cluster); err != nil {
 		t.Error(err)
 	}
 	if !h.inspect(stranger).State.Running {

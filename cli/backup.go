@@ -26,8 +26,9 @@ func backupVerb() *verb {
 				about:    "It holds apps, releases, config, certificates and the keys to them, but no images. FILE - is\nstdout. Whoever restores it needs the passphrase.",
 				examples: []string{"paas backup create state.backup --passphrase-file pass.txt"}},
 			{name: "restore", summary: "fill a new server's data directory from a backup", args: "FILE", takes: one, run: restoreBackup,
-				flags:    []cli.Flag{passphrase, &cli.StringFlag{Name: "data", Usage: "data `DIR` of the new server; it must be empty"}},
-				about:    "It runs on the server's host, without a server. Start the server with the same directory then.",
+				flags: []cli.Flag{passphrase, &cli.StringFlag{Name: "data", Usage: "data `DIR` of the new server; it must be empty"}},
+				about: "It runs on the server's host, without a server. Start the server with the same directory then.\n" +
+					"It is the same cluster: on the host of the first one, that has to be stopped before.",
 				examples: []string{"paas backup restore state.backup --data /var/lib/paas"}},
 		}}
 }

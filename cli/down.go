@@ -77,7 +77,7 @@ func (in *invocation) stop(ctx context.Context, dir string, r *upRecord) error {
 	if r.Cluster == "" {
 		return nil // it never came so far as to make something
 	}
-	return stopContainers(dir, r)
+	return in.stopContainers(dir, r)
 }
 
 // purge removes everything that "up" made, and nothing else.
@@ -102,7 +102,7 @@ func (in *invocation) purge(ctx context.Context, dir string, r *upRecord) error 
 		return err
 	}
 	defer lock.release()
-	if err := wipe(ctx, dir, removeDir); err != nil {
+	if err := in.wipe(ctx, dir, removeDir); err != nil {
 		return err
 	}
 	if err := dropContext(in.env, r); err != nil {
@@ -137,17 +137,14 @@ const (
 )
 
 // wipe removes containers, network and images of the state in dir, then the
-// state. The caller holds the lock.
-func wipe(ctx context.Context, dir string, then ending) error {
+// state. What another process on this host serves stays. The caller holds the lock.
+func (in *invocation) wipe(ctx context.Context, dir string, then ending) error {
 	r, err := readRecord(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err == nil && r.Cluster != "" {
-		if err := agent.Purge(ctx, r.Cluster); err != nil {
-			return err
-		}
-		if err := builder.Purge(ctx, r.Cluster, registryAddress(dir)); err != nil {
+		if err := in.wipeEngine(ctx, dir, r.Cluster); err != nil {
 			return err
 		}
 	}
@@ -169,6 +166,32 @@ func wipe(ctx context.Context, dir string, then ending) error {
 		return fmt.Errorf("remove the state: %w", err)
 	}
 	return nil // whatever else lies there is not ours
+}
+
+// wipeEngine removes what the state in dir made on the engine.
+func (in *invocation) wipeEngine(ctx context.Context, dir string, id cluster.ClusterID) error {
+	claim, err := in.claim(dir, id)
+	if claim == nil {
+		return err
+	}
+	defer claim.Release()
+	if err := claim.Purge(ctx); err != nil {
+		return err
+	}
+	return builder.Purge(ctx, id, registryAddress(dir))
+}
+
+// claim takes the sole right to what a cluster has on the engine. It is nil when
+// another process has it: the state in dir is a copy, or was copied, and what runs
+// belongs to whoever serves it.
+func (in *invocation) claim(dir string, id cluster.ClusterID) (*agent.Claim, error) {
+	claim, err := agent.NewClaim(id, dir)
+	var other *agent.ClaimedError
+	if errors.As(err, &other) {
+		in.out.warnf("containers, network and images stay: %s serves the same cluster on this host", holder(other))
+		return nil, nil
+	}
+	return claim, err
 }
 
 // ours is everything that server, agent and this package keep in a data

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log"
 	"log/slog"
 	"net"
@@ -31,12 +32,44 @@ func newHost(s server.Config, router *agent.RouterConfig, apps placing, offered 
 	if err != nil {
 		return nil, err
 	}
-	a, err := agent.New(agent.Config{Dir: filepath.Join(s.Dir, "agent"), Node: srv.Node, Cluster: srv.ClusterID(), Name: s.Name, Zone: zoneOf(s),
+	a, err := agent.New(agent.Config{Dir: filepath.Join(s.Dir, "agent"), Data: s.Dir, Node: srv.Node, Cluster: srv.ClusterID(), Name: s.Name, Zone: zoneOf(s),
 		Version: s.Version, Address: srv.Address(), Apps: apps == withApps, Builds: true, Servers: []string{dialable(srv.Addr())}, Router: router, Offer: offered, Logger: s.Logger})
 	if err != nil {
-		return nil, errors.Join(err, srv.Close())
+		return nil, errors.Join(claimed(s.Dir, err), srv.Close())
 	}
 	return &host{srv, a}, nil
+}
+
+// claimed says for the state in dir that another process serves its cluster on
+// this host, if that is what err says.
+func claimed(dir string, err error) error {
+	var c *agent.ClaimedError
+	if !errors.As(err, &c) {
+		return err
+	}
+	stop := "stop the other process first"
+	if c.PID != 0 {
+		stop = fmt.Sprintf("stop it first: kill %d", c.PID)
+	}
+	if c.Data != "" {
+		stop = "stop it first: paas down --data " + shellWord(oneLine(c.Data))
+	}
+	return cluster.Conflict("cluster_claimed", "cluster %s is not served from %s", c.Cluster, dir).
+		Because("%s serves it on this host already; a copied or restored state is the same cluster", holder(c)).
+		WithHint(stop + "\nor start this one on another host").Wrap(err)
+}
+
+// holder names the process that has a claim. What it said of itself is no more
+// than what somebody on this host said.
+func holder(c *agent.ClaimedError) string {
+	who := "another process"
+	if c.PID != 0 {
+		who = fmt.Sprintf("process %d", c.PID)
+	}
+	if c.Data != "" {
+		who += " (state in " + oneLine(c.Data) + ")"
+	}
+	return who
 }
 
 // placing says whether a host runs replicas.

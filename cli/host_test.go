@@ -59,6 +59,26 @@ func TestARecordKnowsItsProcess(t *testing.T) {
 	}
 }
 
+// A copied data directory holds the original's record: its process is not the
+// copy's to stop, nor its context the copy's to drop.
+func TestACopyIsNotTheOriginalsProcess(t *testing.T) {
+	dir, link := t.TempDir(), filepath.Join(t.TempDir(), "link")
+	me := &upRecord{PID: os.Getpid(), Began: beginOf(os.Getpid()), Data: dir, Context: devContext, Cluster: "feedfeedfeedfeed"}
+	if err := errors.Join(me.write(dir), os.Symlink(dir, link)); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := readRecord(link); err != nil || !r.alive() {
+		t.Errorf("by another name of the same directory: %+v, %v", r, err)
+	}
+	other := t.TempDir()
+	if err := me.write(other); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := readRecord(other); err != nil || r.alive() || r.Context != "" || r.Cluster != me.Cluster {
+		t.Errorf("in a copy: %+v, %v", r, err)
+	}
+}
+
 // A host that ends hours after it was ready must not tell its parent again: the
 // number of that descriptor is by then a database's or a connection's.
 func TestTheParentIsToldOnce(t *testing.T) {
@@ -169,7 +189,7 @@ func TestWipeRemovesOnlyWhatIsOurs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := wipe(t.Context(), dir, removeDir); err != nil {
+	if err := (&invocation{}).wipe(t.Context(), dir, removeDir); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(dir)

@@ -127,7 +127,7 @@ func (in *invocation) upHere(ctx context.Context, dir string, news *teller) erro
 	}
 	defer lock.release()
 	if in.Bool("fresh") {
-		if err := wipe(ctx, dir, keepDir); err != nil {
+		if err := in.wipe(ctx, dir, keepDir); err != nil {
 			return err
 		}
 	}
@@ -155,7 +155,7 @@ func (in *invocation) upHere(ctx context.Context, dir string, news *teller) erro
 		return err // not asked for: replicas go on serving, and the next start adopts them
 	}
 	in.out.notef("Stopping …\n")
-	return errors.Join(err, stopContainers(dir, r))
+	return errors.Join(err, in.stopContainers(dir, r))
 }
 
 // openUp chooses the ports and opens server and agent on them.
@@ -299,13 +299,20 @@ func tilde(path, home string) string {
 	return path
 }
 
-// stopContainers removes the cluster's containers; the state says how to make
-// them again.
-func stopContainers(dir string, r *upRecord) error {
+// stopContainers removes the cluster's containers, unless another process serves
+// them; the state says how to make them again.
+func (in *invocation) stopContainers(dir string, r *upRecord) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime) // the program's own context has ended
 	defer cancel()
-	if err := agent.Purge(ctx, r.Cluster); err != nil {
-		return fmt.Errorf("stop containers: %w", err)
+	claim, err := in.claim(dir, r.Cluster)
+	if err != nil {
+		return err
+	}
+	if claim != nil {
+		defer claim.Release()
+		if err := claim.Purge(ctx); err != nil {
+			return fmt.Errorf("stop containers: %w", err)
+		}
 	}
 	r.PID, r.Began, r.Ready = 0, "", false
 	return r.write(dir)

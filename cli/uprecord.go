@@ -45,7 +45,20 @@ func readRecord(dir string) (*upRecord, error) {
 	if err := json.Unmarshal(data, r); err != nil {
 		return nil, fmt.Errorf("read %s: %w", recordFile(dir), err)
 	}
+	if r.Data != "" && !sameDir(r.Data, dir) {
+		r.PID, r.Began, r.Ready, r.Context = 0, "", false, "" // a copy: they are the original's
+	}
 	return r, nil
+}
+
+// sameDir reports whether two paths name one directory that is there.
+func sameDir(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }
 
 func (r *upRecord) write(dir string) error {

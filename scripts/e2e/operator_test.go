@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,6 +118,7 @@ func restore(t *testing.T, h *host, dir string) {
 		t.Fatalf("the backup is readable without its passphrase (%v)", err)
 	}
 	id, releases := h.cluster(), h.must(dir, "releases", "--json")
+	besideTheOriginal(t, h, file, pass)
 	h.signal(syscall.SIGTERM)
 	old := h.data
 	h.data += "-restored"
@@ -141,6 +143,35 @@ func restore(t *testing.T, h *host, dir string) {
 	h.push(dir) // a backup holds no images: the next push brings them
 	h.serves("https://ops.localhost/", "greeting="+secret)
 	h.must(h.home, "down", "--purge", "--yes", "--data", old)
+}
+
+// besideTheOriginal restores while the original serves: the copy does not start,
+// and to purge it takes nothing from the original.
+func besideTheOriginal(t *testing.T, h *host, file, pass string) {
+	copied := h.data + "-beside"
+	h.must(h.home, "backup", "restore", file, "--passphrase-file", pass, "--data", copied)
+	_, said, code := h.paas(h.home, "up", "--data", copied, "--http", freeAddr(t), "--https", freeAddr(t), "--listen", freeAddr(t))
+	if code != 5 {
+		t.Fatalf("up of a copy beside the original: exit %d\n%s", code, said)
+	}
+	contains(t, "up of a copy", said, "is not served from "+copied, fmt.Sprintf("process %d", h.cmd.Process.Pid), "paas down --data "+h.data)
+	record, err := os.ReadFile(filepath.Join(h.data, "up.json")) // as one has that was copied
+	if err == nil {
+		err = os.WriteFile(filepath.Join(copied, "up.json"), record, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := h.containers("ops")
+	_, said, code = h.paas(h.home, "down", "--purge", "--yes", "--data", copied)
+	contains(t, "purge of a copy", said, "containers, network and images stay", h.data)
+	if after := h.containers("ops"); code != 0 || before == "" || after != before {
+		t.Fatalf("purge of a copy: exit %d, containers were\n%s\nare\n%s", code, before, after)
+	}
+	if _, err := os.Stat(copied); err == nil {
+		t.Error("the purged copy is still there")
+	}
+	h.serves("https://ops.localhost/", "greeting="+secret)
 }
 
 // detach leaves a deploy with Ctrl-C: the command says what goes on and exits
