@@ -15,10 +15,10 @@ up: build ## install what is missing, start paas, deploy a sample
 down: ## stop what "make up" started; the state stays
 	@if [ -x bin/paas ]; then bin/paas down --data .paas/data; fi
 
-purge: ## remove every container, network, image and file that "make up" made
+purge: ## remove every container, network, image and file that "make up" made; stop the engine that it started, if nothing else runs there
 	@if [ -x bin/paas ] && [ -d .paas/data ]; then bin/paas down --purge --yes --data .paas/data; fi
 	@scripts/host stop
-	@rm -rf .paas bin
+	@rm -rf bin; if [ -e .paas/dockerd.pid ]; then find .paas -mindepth 1 -maxdepth 1 ! -name 'dockerd.*' -exec rm -rf {} +; else rm -rf .paas; fi
 
 test: build ## install what the tests need, run all of them
 	@scripts/host test
