@@ -105,6 +105,8 @@ type Lock struct {
 // RouteTable is what routers serve: a pure function of a State.
 type RouteTable struct {
 	Index uint64 `json:"index"`
+	// Domain is the cluster's own; "" in tables of older servers.
+	Domain Hostname `json:"domain,omitempty"`
 	// Routes is sorted by host.
 	Routes []Route `json:"routes"`
 }

@@ -196,7 +196,7 @@ func (s *State) Locks() iter.Seq[*Lock] { return s.locks.all() }
 
 // Routes computes what routers serve at this state.
 func (s *State) Routes() *RouteTable {
-	t := &RouteTable{Index: s.index}
+	t := &RouteTable{Index: s.index, Domain: s.settings.Domain}
 	ups, doubtful := map[AppName][]Upstream{}, map[AppName][]Upstream{}
 	for a := range s.allocations.all() {
 		switch {

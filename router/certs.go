@@ -22,9 +22,10 @@ import (
 // in memory; certmagic's maintenance renews it from then on. Handshakes that
 // come earlier wait.
 //
-// A client that names no server, or one outside the table, is refused with
-// unrecognized_name: there is no default host, so no certificate could be the
-// right one, loopback included.
+// A client that names no server, or a host of the cluster's own domain that nobody
+// has, gets the fallback's certificate and is told so with a page. Whoever names
+// another host outside the table is refused with unrecognized_name: no certificate
+// could be the right one.
 
 // issuing is how many certificates of one kind are obtained at once.
 const issuing = 16
@@ -34,6 +35,9 @@ type certs struct {
 	r     *Router
 	wake  chan struct{} // capacity 1; sent by refresh, never closed
 	local *localStorage
+	// fallback is nil before open.
+	fallback *fallback
+	moved    chan struct{} // capacity 1; sent by refresh, for the fallback
 	// signers is nil before open. It is read without a lock because certmagic
 	// asks for it with its cache locked.
 	signers atomic.Pointer[signers]
@@ -82,12 +86,15 @@ const (
 )
 
 func newCerts(r *Router) *certs {
-	return &certs{r: r, wake: make(chan struct{}, 1), acme: r.config.ACME, hosts: map[string]*hostCert{},
+	return &certs{r: r, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), acme: r.config.ACME, hosts: map[string]*hostCert{},
 		issuers: map[string]bool{edgeIssuerKey: true}, local: newLocalStorage(r.disk)}
 }
 
 // refresh makes run look at the table again.
-func (c *certs) refresh() { signal(c.wake) }
+func (c *certs) refresh() {
+	signal(c.wake)
+	signal(c.moved)
+}
 
 func (c *certs) setACME(a ACMEConfig) {
 	c.mu.Lock()
@@ -112,6 +119,7 @@ func (c *certs) settings() ACMEConfig {
 // open must come before the first handshake, and run after it.
 func (c *certs) open() {
 	cache := certmagic.NewCache(certmagic.CacheOptions{GetConfigForCert: c.configFor, Logger: c.zap()})
+	c.fallback = c.newFallback()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.signers.Store(c.signersLocked(cache))
@@ -122,6 +130,7 @@ func (c *certs) run(ctx context.Context) error {
 	defer c.signers.Load().cache.Stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	wg.Go(func() { c.fallback.follow(ctx, c, c.moved) })
 	slots := map[certKind]chan struct{}{kindEdge: make(chan struct{}, issuing), kindACME: make(chan struct{}, issuing)}
 	c.refresh()
 	for {
@@ -138,14 +147,19 @@ func (c *certs) run(ctx context.Context) error {
 
 func (c *certs) zap() *zap.Logger { return zap.New(zapCore{handler: c.r.log.Handler()}) }
 
-// signersLocked makes certmagic's configurations for the present settings.
-func (c *certs) signersLocked(cache *certmagic.Cache) *signers {
-	base := certmagic.Config{
+// edgeConfig makes certmagic ask the edge CA.
+func (c *certs) edgeConfig() certmagic.Config {
+	return certmagic.Config{
 		Storage: c.local, Issuers: []certmagic.Issuer{edgeIssuer{c.r.config.Certificates}}, Logger: c.zap(),
 		OCSP:                certmagic.OCSPConfig{DisableStapling: true}, // public CAs have given it up
 		DisableStorageCheck: true,                                        // it would send 10 KiB through Raft
 		DisableARI:          true,
 	}
+}
+
+// signersLocked makes certmagic's configurations for the present settings.
+func (c *certs) signersLocked(cache *certmagic.Cache) *signers {
+	base := c.edgeConfig()
 	s := &signers{cache: cache, edge: certmagic.New(cache, base)}
 	if c.acme.Directory == "" {
 		return s
@@ -315,9 +329,10 @@ func (r *Router) tlsConfig() *tls.Config {
 // crypto/tls answer unrecognized_name.
 func (c *certs) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	host := strings.ToLower(hello.ServerName)
-	rt := c.r.table.Load().routes[host]
+	t := c.r.table.Load()
+	rt := t.routes[host]
 	if rt == nil {
-		return nil, nil
+		return c.fallback.get(hello, host, t.source.Domain), nil
 	}
 	s := c.signers.Load()
 	c.mu.Lock()

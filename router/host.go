@@ -2,6 +2,7 @@ package router
 
 import (
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -56,6 +57,12 @@ func validName(s string) bool {
 		}
 	}
 	return true
+}
+
+// isAddress reports whether a host that parseHost accepted is an IP address.
+func isAddress(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil || strings.HasPrefix(host, "[")
 }
 
 func validBracketed(s string) bool {

@@ -73,7 +73,10 @@ func (p *proxy) admit(r *http.Request, ex *exchange) (failure, bool) {
 	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
 		return failMethod, false
 	}
-	if sni, ok := serverName(r); !ok || sni != host {
+	if sni, ok := serverName(r); ok && sni == "" && isAddress(host) {
+		p.r.counters.noHost.Add(1)
+		return failNoHost, false // an address is nobody's host, and has no name to shake hands with
+	} else if !ok || sni != host {
 		p.r.counters.misdirected.Add(1)
 		return failMisdirected, false
 	}

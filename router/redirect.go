@@ -18,7 +18,7 @@ func (h redirectHandler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case !ok:
 		failBadRequest.write(w, req, newRequestID())
 	case rt == nil:
-		// Not redirected: TLS would refuse the name without saying why.
+		// Not redirected: over TLS it would be the same, and worse for a name of strangers.
 		h.r.counters.noHost.Add(1)
 		failNoHost.write(w, req, newRequestID())
 	case h.r.certs.solveHTTP(w, req, rt):

@@ -81,7 +81,7 @@ func awaited(st *cluster.State, index uint64) bool {
 }
 
 func sameRoutes(a, b *cluster.RouteTable) bool {
-	if len(a.Routes) != len(b.Routes) {
+	if a.Domain != b.Domain || len(a.Routes) != len(b.Routes) {
 		return false
 	}
 	for i := range a.Routes {

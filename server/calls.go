@@ -87,8 +87,9 @@ func (n *nodeCalls) Lock(ctx context.Context, name, holder string, ttl time.Dura
 	return err
 }
 
-// SignEdge implements api.ServerCalls: only for hosts in the route table, and of
-// those only for the ones that no public authority signs.
+// SignEdge implements api.ServerCalls: only for hosts in the route table, of those
+// only for the ones that no public authority signs, and for the domain's wildcard,
+// which routers answer with where nobody is.
 func (n *nodeCalls) SignEdge(ctx context.Context, csr []byte) ([]byte, error) {
 	st, err := n.store.Read(ctx)
 	if err != nil {
@@ -96,6 +97,9 @@ func (n *nodeCalls) SignEdge(ctx context.Context, csr []byte) ([]byte, error) {
 	}
 	table := n.assign.routes(st)
 	chain, err := n.edge.SignHosts(csr, func(host string) bool {
+		if table.Domain != "" && host == "*."+string(table.Domain) {
+			return true
+		}
 		i, ok := slices.BinarySearchFunc(table.Routes, cluster.Hostname(host), func(r cluster.Route, h cluster.Hostname) int {
 			return cmp.Compare(r.Host, h)
 		})

@@ -168,7 +168,10 @@ func TestEdgeCertificatesOnlyForRoutes(t *testing.T) {
 	if _, err := cert.Verify(x509.VerifyOptions{Roots: pool, DNSName: "blog.localhost"}); err != nil {
 		t.Error(err)
 	}
-	for _, host := range []string{"shop.localhost", "example.com", "paas", "localhost", "blog.localhost.evil.example"} {
+	if _, err := sign("*.localhost"); err != nil {
+		t.Errorf("the fallback of routers: %v", err)
+	}
+	for _, host := range []string{"shop.localhost", "example.com", "paas", "localhost", "blog.localhost.evil.example", "*", "*.com", "*.blog.localhost", "x.*.localhost"} {
 		if _, err := sign(host); err == nil {
 			t.Errorf("%s was signed", host)
 		}
