@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -172,11 +171,7 @@ func (r *replica) bootReason(c cluster.Check, last error) string {
 	if errors.As(last, &answer) {
 		return fmt.Sprintf("%s for %gs", answer, limit.Seconds())
 	}
-	reason := fmt.Sprintf("did not listen on port %d within %gs", port, limit.Seconds())
-	if ports := r.listening(r.pid); len(ports) > 0 {
-		reason += " (listening: " + strings.Join(ports, ", ") + ")"
-	}
-	return reason
+	return cluster.NotListening(port, limit, r.listening(r.pid))
 }
 
 // answerError is a check that was answered, but not well.

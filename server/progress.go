@@ -200,6 +200,9 @@ func hint(app cluster.AppName, f *cluster.Failure) string {
 	case "release.interrupted":
 		return "check what the release command did before, then deploy again: paas deploy -a " + string(app)
 	}
+	if advice := cluster.ListeningAdvice(f.Message); advice != "" {
+		return advice + ", and deploy again: paas deploy -a " + string(app)
+	}
 	return "mend it and deploy again; what happened is listed by: paas events -a " + string(app)
 }
 

@@ -34,7 +34,7 @@ var badReleases = []bad{
 	{name: "exits while it is watched", code: 6, files: map[string]string{"Procfile": "web: /probe -crash 3s\n", "paas.toml": "[deploy]\nmin_healthy = \"8s\"\n"},
 		wants: []string{"exited with code 3", "cannot find configuration ./config/prod"}},
 	{name: "listens on the wrong port", code: 6, boot: 2 * time.Second, files: map[string]string{"Procfile": "web: /probe -port 9999\n", "paas.toml": "[process.web]\ncheck = { boot = \"2s\" }\n"},
-		wants: []string{"did not listen on port 8080 within 2s", "9999"}},
+		wants: []string{"did not listen on port 8080 within 2s", "9999", "listen on $PORT, which is 8080"}},
 	{name: "fails its release command", code: 6, quiet: true, files: map[string]string{"Procfile": "web: /probe\nrelease: /probe exit 9\n"}, wants: []string{"exited with code 9"}},
 	{name: "runs out of memory at boot", code: 6, files: map[string]string{"paas.toml": "[process.web]\ncommand = \"/probe hog\"\nmemory = \"32M\"\n"},
 		wants: []string{"ran out of memory (limit 32 MiB)", "probe takes all memory"}},
