@@ -274,8 +274,11 @@ func TestEngineErrorsSayWhatToDo(t *testing.T) {
 	if out, errs, code := paasIn(t, "up", "--data", filepath.Join(dir, "data")); code != exitFailed || !strings.Contains(errs, "Do ") {
 		t.Errorf("up without an engine: exit %d\n%s%s", code, out, errs)
 	}
-	if out, _, code := paasIn(t, "doctor"); code != exitFailed || !strings.Contains(out, "✗ Docker") {
-		t.Errorf("doctor without an engine: exit %d\n%s", code, out)
+	for host, want := range map[string]string{"unix://" + dir + "/nosuch.sock": "✗ no Docker Engine listens", "unix://" + stopped: "✗ Docker Engine"} {
+		t.Setenv("DOCKER_HOST", host)
+		if out, _, code := paasIn(t, "doctor"); code != exitFailed || !strings.Contains(out, want) {
+			t.Errorf("doctor without an engine: exit %d, want %q\n%s", code, want, out)
+		}
 	}
 }
 
