@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	goruntime "runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -97,7 +99,7 @@ func (d *docker) Watch(ctx context.Context, connected func(), news func(containe
 	}
 	f := d.own()
 	f.Add("type", string(events.ContainerEventType))
-	for _, a := range []events.Action{events.ActionDie, events.ActionOOM, events.ActionStart, events.ActionDestroy} {
+	for _, a := range []events.Action{events.ActionDie, events.ActionOOM, events.ActionStart, events.ActionDestroy, events.ActionKill} {
 		f.Add("event", string(a))
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -116,6 +118,7 @@ func (d *docker) Watch(ctx context.Context, connected func(), news func(containe
 				Container:  m.Actor.ID,
 				Allocation: cluster.AllocationID(m.Actor.Attributes[labelAllocation]),
 				OOM:        m.Action == events.ActionOOM,
+				Killed:     m.Action == events.ActionKill && ends(m.Actor.Attributes["signal"]),
 			})
 		case err := <-errs:
 			return engineError(err)
@@ -139,6 +142,13 @@ func (d *docker) List(ctx context.Context) ([]container, error) {
 		out = append(out, c)
 	}
 	return out, nil
+}
+
+// ends reports whether the engine says with this signal that somebody wants a
+// container to end: it stops all of them so when it stops itself.
+func ends(signal string) bool {
+	n, err := strconv.Atoi(signal)
+	return err == nil && slices.Contains([]syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGINT, syscall.SIGQUIT}, syscall.Signal(n))
 }
 
 // own filters for the cluster's label.

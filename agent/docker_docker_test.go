@@ -321,6 +321,22 @@ func TestDockerStraysAndStrangers(t *testing.T) {
 	}
 }
 
+// TestDockerStoppedFromOutside: the engine says of a container that somebody stops,
+// and of all when it stops itself, that it sends the signal.
+func TestDockerStoppedFromOutside(t *testing.T) {
+	h := newHost(t)
+	h.begin(setOf(h.assignment("a-1", server("8080"))))
+	id := h.await("a-1", cluster.AllocationHealthy).Observation.ContainerID
+	grace := 0
+	if err := h.d.client.ContainerStop(t.Context(), id, dockercontainer.StopOptions{Timeout: &grace}); err != nil {
+		t.Fatal(err)
+	}
+	o := h.await("a-1", cluster.AllocationBackoff).Observation
+	if o.Restarts != 0 || !strings.HasSuffix(o.Reason, ", stopped from outside") {
+		t.Errorf("got %+v", o)
+	}
+}
+
 func TestDockerBootOnTheWrongPort(t *testing.T) {
 	h := newHost(t)
 	wrong := h.assignment("a-1", server("3000"))

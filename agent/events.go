@@ -2,8 +2,22 @@ package agent
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
+
+// watchClock knows since when the engine's events are followed without a gap. The
+// zero value: they are not.
+type watchClock struct{ since atomic.Pointer[time.Time] }
+
+func (w *watchClock) begin() { at := time.Now(); w.since.Store(&at) }
+func (w *watchClock) end()   { w.since.Store(nil) }
+
+// saw reports whether the events were followed at that time and have been since.
+func (w *watchClock) saw(at time.Time) bool {
+	since := w.since.Load()
+	return since != nil && !at.Before(*since)
+}
 
 // watchRetry is how often an engine that is gone is tried.
 const watchRetry = 500 * time.Millisecond
@@ -17,10 +31,12 @@ func (m *reconciler) watch(ctx context.Context) error {
 			m.log.Info("container engine is back")
 		}
 		lost = false
+		m.shared.watched.begin()
 		m.lookAll()
 	}
 	for {
 		err := m.shared.runtime.engine.Watch(ctx, connected, m.look)
+		m.shared.watched.end()
 		if ctx.Err() != nil {
 			return nil
 		}

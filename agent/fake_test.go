@@ -284,6 +284,17 @@ func (f *fakeRuntime) kill(id string, code int) {
 	f.finish(f.containers[id], code)
 }
 
+// signal ends a container as the engine does for somebody, and when it stops itself.
+func (f *fakeRuntime) signal(id string, code int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.containers[id]
+	for _, w := range f.watchers {
+		w <- containerEvent{Container: c.ID, Allocation: c.Allocation, Killed: true}
+	}
+	f.finish(c, code)
+}
+
 func (f *fakeRuntime) all() []container {
 	f.mu.Lock()
 	defer f.mu.Unlock()

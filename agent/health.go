@@ -148,6 +148,7 @@ func (r *replica) look(ctx context.Context) (happening, []string) {
 	c, err := r.runtime.containers.Inspect(ctx, r.obs.ContainerID)
 	switch {
 	case errors.Is(err, errNoContainer):
+		r.outside = true
 		r.obs.ExitCode, r.obs.OOM, r.obs.Reason = 0, false, "its container was removed by somebody else"
 		return exited, nil
 	case err != nil:

@@ -15,6 +15,9 @@ import (
 // begin adopts the container that was found, or makes one.
 func (r *replica) begin(ctx, live context.Context) (happening, []string) {
 	if r.found == "" {
+		if r.obs.ContainerID != "" {
+			r.anew() // paas down removed it, or who cleared the host
+		}
 		return r.launch(ctx, live)
 	}
 	var c container
@@ -121,6 +124,7 @@ func (r *replica) launch(ctx, live context.Context) (happening, []string) {
 		return nothing, nil
 	}
 	if err != nil {
+		r.outside = false
 		r.obs.Reason, r.obs.ExitCode, r.obs.OOM = "cannot start: "+oneLine(err.Error()), c.ExitCode, false
 		return exited, nil
 	}
@@ -137,6 +141,7 @@ func (r *replica) start(ctx context.Context, s spec) (container, error) {
 	}
 	r.obs.ContainerID = id
 	r.oom.Store(false)
+	r.killed.Store(false)
 	if err := r.runtime.containers.Start(ctx, id); err != nil {
 		c, _ := r.runtime.containers.Inspect(ctx, id) // for its exit code only
 		return c, err
@@ -228,15 +233,24 @@ func (r *replica) tail(ctx context.Context, id string) []string {
 	return out
 }
 
-// exitedAs reports how c ended.
+// exitedAs reports how c ended. What somebody stopped, the engine when it stops
+// among them, and what ended while nobody watched, a shutdown of the host, is not
+// the app's doing.
 func (r *replica) exitedAs(ctx context.Context, c container) (happening, []string) {
 	ran := c.FinishedAt.Sub(c.StartedAt)
 	r.obs.ContainerID, r.obs.StartedAt = c.ID, c.StartedAt.UTC()
 	r.obs.ExitCode = c.ExitCode
 	r.obs.OOM = c.OOM || (r.oom.Load() && c.ExitCode == 137)
+	killed, seen := r.killed.Load(), r.watched.saw(c.FinishedAt)
+	r.outside = !r.obs.OOM && (killed || !seen)
 	r.obs.Reason = fmt.Sprintf("exited with code %d after %s", c.ExitCode, span(ran))
-	if r.obs.OOM {
+	switch {
+	case r.obs.OOM:
 		r.obs.Reason = fmt.Sprintf("ran out of memory (limit %d MiB) after %s", r.assignment().Process.MemoryBytes>>20, span(ran))
+	case killed:
+		r.obs.Reason += ", stopped from outside"
+	case !seen:
+		r.obs.Reason += ", while paas or the engine was away"
 	}
 	return exited, r.tail(ctx, c.ID)
 }

@@ -226,6 +226,9 @@ func (m *reconciler) look(e containerEvent) {
 	if e.OOM {
 		r.oom.Store(true)
 	}
+	if e.Killed {
+		r.killed.Store(true)
+	}
 	wake(r.poke)
 }
 

@@ -41,8 +41,9 @@ type shared struct {
 	listening func(pid int) []string
 	// starts bounds how many containers start at once: starting is what saturates a
 	// host, and the session's heartbeats must get through.
-	starts chan struct{}
-	log    *slog.Logger
+	starts  chan struct{}
+	watched watchClock
+	log     *slog.Logger
 }
 
 // replica owns one allocation on this node: one goroutine, one phase. Others
@@ -69,7 +70,10 @@ type replica struct {
 	healthyFor  time.Duration
 	pid         int
 
-	oom atomic.Bool // the engine spoke of an out-of-memory kill
+	outside bool // its last end was not its own doing
+
+	oom    atomic.Bool // the engine spoke of an out-of-memory kill
+	killed atomic.Bool // the engine spoke of a signal that somebody sent
 }
 
 func newReplica(s *shared, want api.Assignment, found string) *replica {
@@ -189,7 +193,10 @@ func (r *replica) account(h happening, to phase) {
 	case stopWanted:
 		r.obs.Reason = ""
 	}
-	if h == exited && to == phaseBackoff {
+	switch {
+	case h == exited && to == phaseBackoff && r.outside:
+		r.anew()
+	case h == exited && to == phaseBackoff:
 		r.obs.Restarts++
 	}
 	if to != phaseHealthy && !r.healthyFrom.IsZero() {
@@ -203,6 +210,10 @@ func (r *replica) account(h happening, to phase) {
 		r.obs.Address, r.obs.Ailing, r.pid = "", false, 0
 	}
 }
+
+// anew forgets the ends before one that was the platform's: they say nothing of
+// whether it stays up from now on.
+func (r *replica) anew() { r.obs.Restarts, r.backoff = 0, backoffFirst }
 
 // running reports whether a replica in p should have a running container.
 func running(p phase) bool {

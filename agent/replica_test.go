@@ -401,10 +401,51 @@ func TestExitWhileTheAgentWasAway(t *testing.T) {
 		n.saw("0s starting c1", "0s healthy c1")
 		n.stop()
 		n.fake.kill("c1", 9)
+		time.Sleep(time.Second)
 		n.begin(set)
 		defer func() { n.stop() }()
 		time.Sleep(2 * time.Second)
-		n.saw("1s backoff c1 exited with code 9 after 1.0s", "2s starting c2 exited with code 9 after 1.0s", "2s healthy c2")
+		const why = "exited with code 9 after 1.0s, while paas or the engine was away"
+		n.saw("2s backoff c1 "+why, "3s starting c2 "+why, "3s healthy c2")
+	})
+}
+
+// What somebody stops, what ends while nobody watches, and what is gone at the
+// start is not the app's doing: it is not counted, nor is what was before it.
+func TestEndsOfThePlatformAreNotCounted(t *testing.T) {
+	inBubble(t, func(n *node) {
+		set := setOf(assignment("a-1", sleeps...))
+		n.begin(set)
+		defer func() { n.stop() }()
+		restarts := func(when string, want int) {
+			t.Helper()
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			if o := n.last().Observation; o.State != cluster.AllocationHealthy || o.Restarts != want {
+				t.Errorf("%s: %v, %d restarts, want %d", when, o.State, o.Restarts, want)
+			}
+		}
+		crash := func(code int) { n.fake.kill(n.last().Observation.ContainerID, code) }
+		restarts("at first", 0)
+		crash(137)
+		restarts("after an end of its own", 1)
+		n.fake.signal(n.last().Observation.ContainerID, 137)
+		restarts("after it was stopped from outside", 0)
+		crash(1)
+		restarts("after the next of its own", 1)
+		n.fake.setDown()
+		crash(137)
+		time.Sleep(time.Second)
+		n.fake.setUp()
+		restarts("after the engine was away", 0)
+		crash(1)
+		restarts("after another of its own", 1)
+		n.stop()
+		if err := n.fake.Remove(t.Context(), n.last().Observation.ContainerID); err != nil {
+			t.Fatal(err)
+		}
+		n.begin(set)
+		restarts("after paas down and up", 0)
 	})
 }
 
@@ -441,7 +482,7 @@ func TestEngineGoneKeepsLastState(t *testing.T) {
 		n.fake.setUp()
 		time.Sleep(3 * time.Second)
 		id := n.last().ID
-		why := "exited with code 255 after 1.0s"
+		why := "exited with code 255 after 1.0s, while paas or the engine was away"
 		n.saw("10m1.5s backoff c1 "+why, "10m2.5s starting c3 "+why, "10m2.5s healthy c3")
 		if len(n.fake.all()) != 2 {
 			t.Errorf("containers: %v, last news of %s", n.fake.all(), id)

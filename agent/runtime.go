@@ -125,6 +125,7 @@ type containerEvent struct {
 	Container  string
 	Allocation cluster.AllocationID
 	OOM        bool
+	Killed     bool // somebody had the engine end it
 }
 
 // container is what the engine says of one of the cluster's containers.

@@ -87,7 +87,7 @@ type Observation struct {
 	Address      string          `json:"address,omitempty"` // host:port on the node, "" if it listens on nothing
 	StartedAt    time.Time       `json:"started_at,omitzero"`
 	HealthySince time.Time       `json:"healthy_since,omitzero"` // zero unless healthy; by the host's clock, for people
-	Restarts     int             `json:"restarts,omitempty"`     // since the allocation was made
+	Restarts     int             `json:"restarts,omitempty"`     // after ends of its own, since the platform last started it
 	ExitCode     int             `json:"exit_code,omitempty"`    // of the last exit
 	OOM          bool            `json:"oom,omitempty"`          // the last exit was the kernel's doing
 	// Ailing says that it is unhealthy for so long that it should be replaced. It runs

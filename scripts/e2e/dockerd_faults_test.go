@@ -63,6 +63,15 @@ func TestFaultDockerdRestart(t *testing.T) {
 	}
 	m.must(dir, "config", "set", "GREETING=hello")
 	m.serves("https://steady.localhost/", "greeting=hello")
+	// What the engine ended is not the app's doing.
+	if _, said, code := m.paas(dir, "status"); code != 0 || strings.Contains(said, "does not stay up") || strings.Contains(said, "rollback") {
+		t.Errorf("status: exit %d\n%s", code, said)
+	}
+	if said := m.must(dir, "ps"); strings.Contains(said, "exited") {
+		t.Errorf("ps:\n%s", said)
+	} else {
+		t.Log(said)
+	}
 }
 
 // TestFaultReboot cuts the power of the machine, and starts it again.
