@@ -30,6 +30,13 @@ var topics = map[string]string{
 
   What is more is refused, and what serves goes on serving. git push exits with 1,
   paas deploy with 9.
+
+how long one request may take
+
+  30 s                        to the first byte of the answer; then the router says 504 H-timeout
+  55 s                        without a byte from either side; WebSockets may be silent
+
+  What takes longer answers at once and works on: in a worker, or as a stream.
 `,
 	"environment": `paas environment
 

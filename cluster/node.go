@@ -118,6 +118,8 @@ type Route struct {
 	Upstreams []Upstream `json:"upstreams,omitempty"` // sorted by allocation; empty: no healthy replica
 	// Internal asks for a certificate of the cluster's own edge CA instead of ACME.
 	Internal bool `json:"internal"`
+	// Idle says that no web replica is wanted: scaled to zero, or never deployed.
+	Idle bool `json:"idle,omitempty"`
 }
 
 // Upstream is one healthy replica.

@@ -52,3 +52,18 @@ func TestFailingChecksLeaveHalfInService(t *testing.T) {
 		}
 	}
 }
+
+// Routers are told where nothing is wanted: scaled to zero, or never deployed.
+func TestRoutesSayWhatIsIdle(t *testing.T) {
+	d := (&State{}).Draft(7)
+	d.PutApp(App{Name: "asleep", Current: 3, Formation: map[ProcessType]int{ProcessWeb: 0}})
+	d.PutApp(App{Name: "new"})
+	d.PutApp(App{Name: "wanted", Current: 1})
+	idle := map[AppName]bool{}
+	for _, r := range d.State().Routes().Routes {
+		idle[r.App] = r.Idle
+	}
+	if diff := cmp.Diff(map[AppName]bool{"asleep": true, "new": true, "wanted": false}, idle); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -212,7 +212,9 @@ func (s *State) Routes() *RouteTable {
 		}
 	}
 	add := func(h Hostname, app AppName) {
-		t.Routes = append(t.Routes, Route{Host: h, App: app, Upstreams: ups[app], Internal: h.Private()})
+		a, ok := s.apps.get(app)
+		idle := ok && (a.Current == 0 || a.Quantity(ProcessWeb) == 0)
+		t.Routes = append(t.Routes, Route{Host: h, App: app, Upstreams: ups[app], Internal: h.Private(), Idle: idle})
 	}
 	for a := range s.apps.all() {
 		if !a.Destroying {

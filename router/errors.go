@@ -31,11 +31,19 @@ var (
 		"See what runs with", "paas ps"}
 	failNoReplica = failure{503, "H-no-replica", "The app is not running", "The app has no healthy replica at the moment.",
 		"Look at it with", "paas ps"}
+	failIdle = failure{503, "H-not-started", "The app is not started", "Nothing of the app runs: it is scaled to zero, or nothing was deployed yet.",
+		"Deploy it with git push, or if it was deployed, start it with", "paas scale web=1"}
 	failBusy = failure{503, "H-busy", "The app is too busy", "The app has too many requests in flight at the moment.",
-		"Look at it, then scale it or make it answer sooner, with", "paas ps"}
+		"Make it answer sooner, or give it more replicas with", "paas scale web+1"}
 	failTimeout = failure{504, "H-timeout", "The app timed out", "A replica did not answer in time.",
 		"See what it printed with", "paas logs"}
 )
+
+// because is f with a text about this time.
+func (f failure) because(format string, args ...any) failure {
+	f.text = fmt.Sprintf(format, args...)
+	return f
+}
 
 // detail is all that a failure says, as text.
 func (f failure) detail() string {

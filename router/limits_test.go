@@ -198,7 +198,7 @@ func TestFirstByteTakesAtMost30Seconds(t *testing.T) {
 		_, _ = io.WriteString(c, "xx") // the clock starts when the request is complete
 		status, body := readRaw(t, c)
 		between(t, "504", time.Since(start), 50*time.Second, 51*time.Second)
-		if status != 504 || !strings.Contains(body, "H-timeout") {
+		if status != 504 || !strings.Contains(body, "H-timeout") || !strings.Contains(body, "within 30 s") {
 			t.Errorf("answer = %d %q", status, body)
 		}
 	})

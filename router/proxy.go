@@ -142,6 +142,9 @@ func (p *proxy) judge(r *http.Request, ex *exchange, err error) (failure, bool) 
 	case errors.Is(err, errNoReplica):
 		c.noReplica.Add(1)
 		return failNoReplica, true
+	case errors.Is(err, errIdleApp):
+		c.noReplica.Add(1)
+		return failIdle, true
 	case ex.body.failed() != nil:
 		if errors.As(ex.body.failed(), &timeout) && timeout.Timeout() {
 			c.slowClients.Add(1)
@@ -149,10 +152,10 @@ func (p *proxy) judge(r *http.Request, ex *exchange, err error) (failure, bool) 
 		}
 		return failure{}, false
 	case errors.Is(context.Cause(r.Context()), errIdle):
-		return failTimeout, true
+		return failTimeout.because("Neither the client nor the replica sent anything for %g s.", p.r.limits.Idle.Seconds()), true
 	case timedOut && !errors.As(err, &dial):
 		c.timeouts.Add(1)
-		return failTimeout, true
+		return failTimeout.because("A replica did not begin to answer within %g s.", p.r.limits.FirstByte.Seconds()), true
 	case r.Context().Err() != nil:
 		return failure{}, false
 	case errors.As(err, &dial):

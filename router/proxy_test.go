@@ -23,7 +23,8 @@ func TestRoutesByHost(t *testing.T) {
 	r.SetTable(tableOf(7,
 		routeTo("blog.localhost", backend(t, "a-1", say("blog"))),
 		routeTo("shop.localhost", backend(t, "a-2", say("shop"))),
-		routeTo("empty.localhost")))
+		routeTo("empty.localhost"),
+		cluster.Route{Host: "asleep.localhost", App: "asleep", Internal: true, Idle: true}))
 	if got := r.Status().Index; got != 7 {
 		t.Errorf("index = %d, want 7", got)
 	}
@@ -37,6 +38,7 @@ func TestRoutesByHost(t *testing.T) {
 			{"BLOG.localhost", 200, "blog"},
 			{"shop.localhost", 200, "shop"},
 			{"empty.localhost", 503, "H-no-replica"},
+			{"asleep.localhost", 503, "start it with: paas scale web=1"},
 		} {
 			status, body := get(t, c, "https://"+tt.host+"/x?y=1")
 			if status != tt.status || !strings.Contains(body, tt.body) {
@@ -181,7 +183,7 @@ func TestErrorPagesSpeakTheClientsLanguage(t *testing.T) {
 // What an error page needs is in it: it is shown when little else works, on
 // whatever screen, and its policy allows nothing to be fetched.
 func TestErrorPagesStandAlone(t *testing.T) {
-	for _, f := range []failure{failBadRequest, failNoHost, failMethod, failSlowClient, failMisdirected, failBroken, failConnect, failNoReplica, failBusy, failTimeout} {
+	for _, f := range []failure{failBadRequest, failNoHost, failMethod, failSlowClient, failMisdirected, failBroken, failConnect, failNoReplica, failIdle, failBusy, failTimeout} {
 		_, b := f.body("text/html", newRequestID())
 		page := string(b)
 		for _, want := range []string{"width=device-width", "prefers-color-scheme:dark", "<h1>" + f.title + "</h1>", f.text, f.advice, f.run, f.code} {

@@ -26,6 +26,7 @@ type route struct {
 var (
 	errNoHost    = errors.New("no app has this host")
 	errNoReplica = errors.New("no healthy replica")
+	errIdleApp   = errors.New("no replica is wanted")
 )
 
 // SetTable replaces what is served. When it returns no new request goes to a
@@ -100,6 +101,9 @@ func (r *Router) choose(host string, skip []*upstream) (*upstream, error) {
 			return nil, errNoHost
 		}
 		u := rt.pool.pick(skip, time.Now())
+		if u == nil && rt.Idle {
+			return nil, errIdleApp
+		}
 		if u == nil {
 			return nil, errNoReplica
 		}

@@ -86,7 +86,7 @@ func sameRoutes(a, b *cluster.RouteTable) bool {
 	}
 	for i := range a.Routes {
 		x, y := a.Routes[i], b.Routes[i]
-		if x.Host != y.Host || x.App != y.App || x.Internal != y.Internal || len(x.Upstreams) != len(y.Upstreams) {
+		if x.Host != y.Host || x.App != y.App || x.Internal != y.Internal || x.Idle != y.Idle || len(x.Upstreams) != len(y.Upstreams) {
 			return false
 		}
 		for j := range x.Upstreams {
