@@ -213,10 +213,18 @@ func judge(app *cluster.App, updates []refUpdate) verdict {
 		case app.Deploys(branch):
 			v.notes = append(v.notes, fmt.Sprintf("Branch %s is stored, not deployed: one push makes one deploy", plain(branch)))
 		default:
-			v.notes = append(v.notes, fmt.Sprintf("Branch %s is stored, not deployed: %s deploys from %s", plain(branch), app.Name, deployBranches(app)))
+			v.notes = append(v.notes, fmt.Sprintf("Branch %s is stored, not deployed: %s deploys from %s; deploy it with: git push paas %s:%s", plain(branch), app.Name, deployBranches(app), plain(branch), firstBranch(app)))
 		}
 	}
 	return v
+}
+
+// firstBranch is one that the app is deployed from.
+func firstBranch(app *cluster.App) string {
+	if app.DeployBranch != "" {
+		return app.DeployBranch
+	}
+	return "main"
 }
 
 func deployBranches(app *cluster.App) string {
