@@ -442,6 +442,7 @@ func TestNothingReachesAShell(t *testing.T) {
 var programs = map[string]string{
 	"server/git.go":     "git's own http-backend",
 	"server/gitrepo.go": "git, on repositories of ours",
+	"builder/slice.go":  "systemctl, for the slice of build steps",
 	"cli/git.go":        "git, in the caller's work tree",
 	"cli/detach.go":     "paas itself, in the background",
 	"cli/open.go":       "the browser",

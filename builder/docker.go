@@ -102,7 +102,7 @@ func (e *engine) controlGroups(ctx context.Context) (engineFacts, error) {
 	if err != nil {
 		return engineFacts{}, unreachable("ask the engine for its control groups", err)
 	}
-	return engineFacts{Driver: info.CgroupDriver, Version: info.CgroupVersion, MemoryBytes: info.MemTotal, Processors: info.NCPU,
+	return engineFacts{Driver: info.CgroupDriver, Beside: engineBeside("/run/docker.pid"), Version: info.CgroupVersion, MemoryBytes: info.MemTotal, Processors: info.NCPU,
 		Rootless: slices.Contains(info.SecurityOptions, "name=rootless"), Local: strings.HasPrefix(e.client.DaemonHost(), "unix://")}, nil
 }
 

@@ -26,15 +26,17 @@ func (b *Builder) limitSteps(ctx context.Context) (group *stepGroup, memory int6
 	setDefault(&l.CPUMilli, stepCPU(f.Processors))
 	g, err := stepGroupOf(f, cgroupRoot)
 	if err == nil {
-		err = g.limit(l)
+		err = g.limit(ctx, l)
 	}
 	if err != nil {
-		b.unlimited.Do(func() {
-			b.logger.Warn("build steps under BuildKit have no limits of memory, processes and CPU", "err", err)
-		})
+		b.unlimited.Do(func() { b.warnUnlimited(err) })
 		return nil, l.MemoryBytes
 	}
 	return g, l.MemoryBytes
+}
+
+func (b *Builder) warnUnlimited(err error) {
+	b.logger.Warn("build steps under BuildKit have no limits of memory, processes and CPU", "err", err)
 }
 
 // CheckLimits says why build steps on this host's engine cannot be limited; nil
@@ -49,9 +51,9 @@ func CheckLimits(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = stepGroupOf(f, cgroupRoot)
-	if err == nil && os.Geteuid() != 0 {
-		err = fmt.Errorf("%w: only root may write control groups", errNoStepGroup)
+	g, err := stepGroupOf(f, cgroupRoot)
+	if err == nil {
+		err = g.usable(os.Geteuid())
 	}
 	if err != nil {
 		return cluster.Errorf(cluster.KindUnavailable, "build limits", "build steps run without limits of memory, processes and CPU").Because("%v", err).Wrap(err)
@@ -66,8 +68,12 @@ func (j *job) buildLimited(ctx context.Context, kind Engine, s buildSpec) (strin
 	s.limits.MemoryBytes = memory
 	var watch *memoryWatch
 	if group != nil {
-		s.parent = "/" + stepParent
-		var err error
+		s.parent = group.parent()
+		catcher, err := group.catch(j.b.logger)
+		if err != nil {
+			j.b.unlimited.Do(func() { j.b.warnUnlimited(err) })
+		}
+		defer catcher.Close() // a descriptor of ours: nothing is lost
 		if watch, err = group.watchMemory(); err != nil {
 			j.b.logger.Warn("a build that runs out of memory will not be told so", "err", err)
 		}

@@ -69,7 +69,7 @@ func TestDockerStepsAreUnderTheirParent(t *testing.T) {
 	}
 	for dir, all := range g.settings(Limits{MemoryBytes: stepMemory(f.MemoryBytes), CPUMilli: stepCPU(f.Processors), PIDs: 4096}) {
 		for _, s := range all {
-			data, err := os.ReadFile(filepath.Join(cgroupRoot, dir, stepParent, s.file))
+			data, err := os.ReadFile(filepath.Join(cgroupRoot, dir, g.name, s.file))
 			if strings.Contains(s.file, "sw") && os.IsNotExist(err) {
 				continue
 			}

@@ -32,7 +32,7 @@ func (g *stepGroup) watchMemory() (*memoryWatch, error) {
 		w.before = before
 		return w, nil
 	}
-	dir := filepath.Join(g.root, "memory", stepParent)
+	dir := filepath.Join(g.root, "memory", g.name)
 	control, err := os.Open(filepath.Join(dir, "memory.oom_control"))
 	if err != nil {
 		return nil, fmt.Errorf("watch memory: %w", err)
@@ -74,7 +74,7 @@ func (w *memoryWatch) Close() error {
 
 // kills is version 2's counter of processes killed in the group and below it.
 func (g *stepGroup) kills() (int64, error) {
-	data, err := os.ReadFile(filepath.Join(g.root, stepParent, "memory.events"))
+	data, err := os.ReadFile(filepath.Join(g.root, g.name, "memory.events"))
 	if err != nil {
 		return 0, fmt.Errorf("watch memory: %w", err)
 	}

@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,9 +14,9 @@ import (
 // cgroupRoot is where Linux mounts control groups.
 const cgroupRoot = "/sys/fs/cgroup"
 
-// stepParent is the control group in which the engine runs BuildKit's steps, each
-// in a child named by a random ID (moby's executor: DefaultCgroupParent "docker",
-// BuildKit's spec: PARENT/buildkit/ID).
+// stepParent is the control group in which an engine with the cgroupfs driver runs
+// BuildKit's steps, each in a child named by a random ID (moby's executor:
+// DefaultCgroupParent "docker", BuildKit's spec: PARENT/buildkit/ID).
 const stepParent = "docker/buildkit"
 
 // Caps of all build steps of a host together.
@@ -37,12 +38,15 @@ func stepMemory(host int64) int64 { return min(host/2, stepMemoryMost) }
 func stepCPU(processors int) int64 { return int64(processors) * 750 }
 
 // stepGroup is the parent of all control groups of build steps. Its limits hold
-// for all steps together, whoever's and whenever they begin: they are written
-// before a build, and nothing has to watch the steps. The engine's API has no
-// limits for BuildKit, and its classic builder is put into the same group.
+// for all steps together and are written before a build. The engine's API has no
+// limits for BuildKit, and its classic builder is put into the same group. With
+// the cgroupfs driver steps begin in it, whoever's they are; with the systemd
+// driver a stepCatcher brings them while a build runs.
 type stepGroup struct {
 	root    string // where control groups are mounted
+	name    string // the group's path below root
 	unified bool   // version 2
+	born    string // the systemd driver: below root, where BuildKit's steps begin; else ""
 }
 
 // errNoStepGroup means that the engine keeps steps where no parent can be limited.
@@ -52,8 +56,9 @@ var errNoStepGroup = errors.New("no control group for build steps")
 type engineFacts struct {
 	Driver, Version string // "cgroupfs" or "systemd", "1" or "2"
 	Rootless, Local bool
-	MemoryBytes     int64 // the host's
-	Processors      int   // the host's
+	Beside          string // with the systemd driver: the control group that the engine's own is in
+	MemoryBytes     int64  // the host's
+	Processors      int    // the host's
 }
 
 // stepGroupOf finds the parent for an engine.
@@ -63,10 +68,20 @@ func stepGroupOf(f engineFacts, root string) (*stepGroup, error) {
 		return nil, fmt.Errorf("%w: the engine is on another host", errNoStepGroup)
 	case f.Rootless:
 		return nil, fmt.Errorf("%w: the engine is rootless", errNoStepGroup)
-	case f.Driver != "cgroupfs":
-		return nil, fmt.Errorf("%w: with the %s driver the engine starts steps beside the system's services", errNoStepGroup, f.Driver)
+	case f.Driver == "cgroupfs":
+		return &stepGroup{root: root, name: stepParent, unified: f.Version == "2"}, nil
+	case f.Driver == "systemd" && f.Version == "2":
+		return &stepGroup{root: root, name: stepSlice, unified: true, born: f.Beside}, nil
 	}
-	return &stepGroup{root: root, unified: f.Version == "2"}, nil
+	return nil, fmt.Errorf("%w: the engine has the %s driver with version %s of control groups", errNoStepGroup, f.Driver, f.Version)
+}
+
+// parent is the group as the engine's API takes it.
+func (g *stepGroup) parent() string {
+	if g.born != "" {
+		return g.name
+	}
+	return "/" + g.name
 }
 
 // setting is one file of a control group.
@@ -74,6 +89,7 @@ type setting struct{ file, value string }
 
 // settings are what must be written, by directory, in order.
 func (g *stepGroup) settings(l Limits) map[string][]setting {
+	l.MemoryBytes -= l.MemoryBytes % int64(os.Getpagesize()) // as the kernel counts
 	bytes, pids := strconv.FormatInt(l.MemoryBytes, 10), strconv.FormatInt(l.PIDs, 10)
 	if g.unified {
 		all := []setting{{"memory.max", bytes}, {"memory.swap.max", "0"}, {"pids.max", pids}, {"cpu.weight", strconv.Itoa(weight(stepShares))}}
@@ -100,9 +116,12 @@ func (g *stepGroup) settings(l Limits) map[string][]setting {
 func weight(shares int) int { return 1 + (shares-2)*9999/262142 }
 
 // limit makes the group and writes the limits that it does not have.
-func (g *stepGroup) limit(l Limits) error {
+func (g *stepGroup) limit(ctx context.Context, l Limits) error {
+	if g.born != "" {
+		return g.limitSlice(ctx, l)
+	}
 	for controller, all := range g.settings(l) {
-		dir := filepath.Join(g.root, controller, stepParent)
+		dir := filepath.Join(g.root, controller, g.name)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("limit build steps: %w", err)
 		}
@@ -120,7 +139,7 @@ func (g *stepGroup) limit(l Limits) error {
 
 // delegate lets the groups from the root down have limits.
 func (g *stepGroup) delegate() error {
-	for _, dir := range []string{"", filepath.Dir(stepParent)} {
+	for _, dir := range []string{"", filepath.Dir(g.name)} {
 		name := filepath.Join(g.root, dir, "cgroup.subtree_control")
 		if err := os.WriteFile(name, []byte("+cpu +memory +pids"), 0o644); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -13,10 +14,15 @@ func TestStepGroupNeedsAKnownLayout(t *testing.T) {
 	if g, err := stepGroupOf(good, "/x"); err != nil || !g.unified {
 		t.Fatalf("%+v, %v", g, err)
 	}
+	under := engineFacts{Driver: "systemd", Version: "2", Local: true, Beside: "system.slice"}
+	if g, err := stepGroupOf(under, "/x"); err != nil || !g.unified || g.parent() != "paasbuilds.slice" || g.born != "system.slice" {
+		t.Fatalf("%+v, %v", g, err)
+	}
 	for says, change := range map[string]func(*engineFacts){
-		"another host": func(f *engineFacts) { f.Local = false },
-		"rootless":     func(f *engineFacts) { f.Rootless = true },
-		"systemd":      func(f *engineFacts) { f.Driver = "systemd" },
+		"another host":             func(f *engineFacts) { f.Local = false },
+		"rootless":                 func(f *engineFacts) { f.Rootless = true },
+		"systemd driver":           func(f *engineFacts) { f.Driver, f.Version = "systemd", "1" },
+		"none driver with version": func(f *engineFacts) { f.Driver = "none" },
 	} {
 		f := good
 		change(&f)
@@ -45,9 +51,9 @@ func fakeGroups(t *testing.T, files ...string) string {
 func TestStepLimitsOfVersion2(t *testing.T) {
 	root := fakeGroups(t, "cgroup.subtree_control", "docker/cgroup.subtree_control",
 		"docker/buildkit/memory.max", "docker/buildkit/pids.max", "docker/buildkit/cpu.weight", "docker/buildkit/cpu.max")
-	g := &stepGroup{root: root, unified: true}
+	g := &stepGroup{root: root, name: stepParent, unified: true}
 	for range 2 { // the second finds everything as it must be
-		if err := g.limit(Limits{MemoryBytes: 1 << 30, CPUMilli: 1500, PIDs: 4096}); err != nil {
+		if err := g.limit(t.Context(), Limits{MemoryBytes: 1 << 30, CPUMilli: 1500, PIDs: 4096}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -61,10 +67,62 @@ func TestStepLimitsOfVersion2(t *testing.T) {
 	}
 }
 
+// systemd is told the numbers that are written elsewhere.
+func TestSlicePropertiesAreTheSettings(t *testing.T) {
+	got := strings.Join(properties(Limits{MemoryBytes: 1 << 30, CPUMilli: 1125, PIDs: 4096}), " ")
+	if got != "MemoryMax=1073741824 MemorySwapMax=0 TasksMax=4096 CPUWeight=2 CPUQuota=112.5%" {
+		t.Error(got)
+	}
+	if got := properties(Limits{}); !slices.Contains(got, "CPUQuota=") {
+		t.Errorf("a quota of earlier stays: %q", got)
+	}
+}
+
+// A slice with the limits is left alone: no systemctl is run.
+func TestSliceIsSetOnlyWhenItMust(t *testing.T) {
+	l := Limits{MemoryBytes: 1 << 30, CPUMilli: 1500, PIDs: 4096}
+	g := &stepGroup{root: t.TempDir(), name: stepSlice, unified: true, born: "system.slice"}
+	dir := filepath.Join(g.root, g.name)
+	if hasAll(dir, g.settings(l)[""]) {
+		t.Error("a group that is not there has them")
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range g.settings(l)[""] {
+		if s.file == "memory.swap.max" {
+			continue // a kernel without
+		}
+		if err := os.WriteFile(filepath.Join(dir, s.file), []byte(s.value+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !hasAll(dir, g.settings(l)[""]) {
+		t.Error("it has them all")
+	}
+	l.PIDs = 200
+	if hasAll(dir, g.settings(l)[""]) {
+		t.Error("it has other ones")
+	}
+}
+
+func TestStepsBeginBesideTheEngine(t *testing.T) {
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	if got := engineBeside(pidFile); got != "system.slice" {
+		t.Errorf("without a file: %q", got)
+	}
+	if err := os.WriteFile(pidFile, []byte("0"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := engineBeside(pidFile); got != "system.slice" {
+		t.Errorf("without a process: %q", got)
+	}
+}
+
 // Without the memory controller there is no limit, and that is no success.
 func TestStepLimitsSayWhatIsMissing(t *testing.T) {
 	root := fakeGroups(t, "pids/docker/buildkit/pids.max", "cpu/docker/buildkit/cpu.shares")
-	if err := (&stepGroup{root: root}).limit(Limits{MemoryBytes: 1 << 30, PIDs: 1}); err == nil {
+	if err := (&stepGroup{root: root, name: stepParent}).limit(t.Context(), Limits{MemoryBytes: 1 << 30, PIDs: 1}); err == nil {
 		t.Fatal("no error")
 	}
 }

@@ -142,7 +142,7 @@ func checkBuildLimits(ctx context.Context) finding {
 		return fine("build limits", "build steps are limited in memory, processes and CPU")
 	}
 	e := asError(err)
-	return warning("build limits", "run paas as root, beside an engine with the cgroupfs driver", "%s: %s", e.Message, e.Reason)
+	return warning("build limits", "run paas as root on the engine's host; with the systemd driver the engine needs version 2 of control groups", "%s: %s", e.Message, e.Reason)
 }
 
 func checkGit(ctx context.Context) finding {
