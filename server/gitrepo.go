@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -195,8 +196,8 @@ func (g *gitServer) command(ctx context.Context, env []string, args ...string) *
 	return cmd
 }
 
-// runGit waits for a started child's end. If ctx ended it, nothing of its process
-// group is left.
+// runGit starts a child and waits for its end. If ctx ended it, nothing of its
+// process group is left.
 func runGit(ctx context.Context, cmd *exec.Cmd) error {
 	err := boundedRun(cmd)
 	if ctx.Err() != nil && cmd.Process != nil {
@@ -215,6 +216,10 @@ func boundedRun(cmd *exec.Cmd) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	// A server may be protected from the kernel's search for memory. A child that
+	// unpacks what somebody pushed is not. It may have ended, or may have a score
+	// that only the kernel's administrator lowers: both are as good.
+	_ = os.WriteFile("/proc/"+strconv.Itoa(cmd.Process.Pid)+"/oom_score_adj", []byte("0"), 0o644)
 	if boundGit(cmd.Process.Pid) != nil {
 		_ = cmd.Process.Kill() // or it has ended already; Wait says which
 	}
