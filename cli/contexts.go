@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/BurntSushi/toml"
@@ -127,6 +128,9 @@ func (s settings) lookup(name string) (*target, error) {
 	if name == "" {
 		name = f.Current
 	}
+	if name == "" && len(f.Context) > 0 {
+		return nil, noneChosen(sortedKeys(f.Context))
+	}
 	if name == "" {
 		return nil, cluster.Errorf(cluster.KindUnauthenticated, "context", "no cluster is chosen").
 			Because("there is no context yet").
@@ -147,6 +151,16 @@ func (s settings) lookup(name string) (*target, error) {
 	t := &target{name: name, server: r.Server, data: r.Data, token: cluster.Redacted(c.Context[name].Token)}
 	t.caDir = s.caDir(name)
 	return t, t.pin(s.caFile(name))
+}
+
+// noneChosen is for a person who has contexts, none of which is the current one.
+func noneChosen(names []string) error {
+	var hints []string
+	for _, name := range names[:min(len(names), 5)] {
+		hints = append(hints, "choose one: paas context use "+name)
+	}
+	return cluster.Errorf(cluster.KindUnauthenticated, "context", "no cluster is chosen").
+		Because("none of the contexts is the current one").WithHint(strings.Join(hints, "\n"))
 }
 
 // pin reads the authority's certificate; an absent file leaves the system's roots.
@@ -192,10 +206,7 @@ func (s settings) drop(name string) error {
 		delete(f.Context, name)
 		delete(c.Context, name)
 		if f.Current == name {
-			f.Current = ""
-			if left := slices.Sorted(maps.Keys(f.Context)); len(left) == 1 {
-				f.Current = left[0]
-			}
+			f.Current = fallback(f)
 		}
 		return s.dropAuthority(name)
 	})

@@ -162,6 +162,9 @@ func (in *invocation) alreadyUp(ctx context.Context, dir string, r *upRecord) er
 	if !r.Ready {
 		return cluster.Errorf(cluster.KindUnavailable, "up", "the process that ran in %s has ended", dir).WithHint("try again: paas up --detach --data " + shellWord(dir))
 	}
+	if err := in.renewContext(ctx, dir, r); err != nil {
+		return err
+	}
 	in.out.notef("paas runs already (process %d).\n", r.PID)
 	in.upScreen(r, "paas down"+dataFlag(in, dir))
 	return nil

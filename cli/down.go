@@ -105,27 +105,15 @@ func (in *invocation) purge(ctx context.Context, dir string, r *upRecord) error 
 	if err := in.wipe(ctx, dir, removeDir); err != nil {
 		return err
 	}
-	if err := dropContext(in.env, r); err != nil {
-		return err
-	}
-	in.out.done("everything that was made in %s is gone", tilde(dir, in.env("HOME")))
-	return nil
-}
-
-// dropContext forgets the context if it still is that of the purged state.
-func dropContext(env func(string) string, r *upRecord) error {
-	if r == nil || r.Context == "" {
-		return nil
-	}
-	files, err := home(env)
+	gone, current, err := dropContext(in.env, dir)
 	if err != nil {
 		return err
 	}
-	t, err := files.lookup(r.Context)
-	if err != nil || t.server != "https://"+r.Listen {
-		return nil // another cluster's by now, or nobody's
+	in.out.done("everything that was made in %s is gone", tilde(dir, in.env("HOME")))
+	if len(gone) > 0 && current != "" {
+		in.out.notef("Context %s is forgotten; the current one is %s now.\n", strings.Join(gone, ", "), current)
 	}
-	return files.drop(r.Context)
+	return nil
 }
 
 // ending says what becomes of the directory itself.
@@ -198,7 +186,7 @@ func (in *invocation) claim(dir string, id cluster.ClusterID) (*agent.Claim, err
 // directory. Nothing else is ever removed: somebody may have named a directory
 // that holds more.
 var ours = []string{"cluster.cbor", "cluster.cbor.new", "seal.key", "node", "raft", "registry", "git", "hooks", "builds", "tmp",
-	"hook.sock", "agent", "up.json", "up.log", "lock"}
+	"hook.sock", "agent", "credentials.toml", "up.json", "up.log", "lock"}
 
 // registryAddress is what images of this state are named after; "" if there
 // never was a registry. The builder keeps it there.

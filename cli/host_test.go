@@ -234,7 +234,7 @@ func TestPorts(t *testing.T) {
 	if addr, moved, err := choosePort(at(busy), "http", ""); err != nil || !moved || addr == busy {
 		t.Errorf("a busy default: %s %v %v", addr, moved, err)
 	}
-	if _, _, err := choosePort(at("127.0.0.1:1", "--http="+busy), "http", ""); exitCode(err) != exitConflict || !strings.Contains(asError(err).Reason, "another program") {
+	if _, _, err := choosePort(at("127.0.0.1:1", "--http="+busy), "http", ""); exitCode(err) != exitConflict || !strings.Contains(asError(err).Reason, "listens there") {
 		t.Errorf("a busy explicit one: %v", err)
 	}
 	free, err := net.Listen("tcp", "127.0.0.1:0")

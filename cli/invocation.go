@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -110,14 +111,36 @@ func (t *target) client() (*api.Client, error) {
 	return api.NewClient(api.ClientConfig{URL: t.server, Token: t.token, TLS: config, Version: version})
 }
 
-// explain names the command that starts a server that nobody reaches, if it is one
-// that "paas up" ran on this host.
+// explain adds what only this side knows: the command that starts a server that
+// nobody reaches, if it is one that "paas up" ran on this host, and that an app may
+// be on another cluster.
 func (in *invocation) explain(t *target, err error) error {
 	var e *cluster.Error
-	if t == nil || t.data == "" || !errors.As(err, &e) || e.Code != "unreachable" {
+	switch {
+	case t == nil || !errors.As(err, &e):
 		return err
+	case e.Code == "unreachable" && t.data != "":
+		return e.WithHint("is the server running? start it with: paas up --detach" + dataFlag(in, t.data))
+	case e.Code == "app" && e.Kind == cluster.KindNotFound && t.name != "":
+		if others := in.otherContexts(t.name); others != "" {
+			return e.WithHint(e.Hint + "\nthis is context " + t.name + "; the others are " + others + ": paas apps -c NAME")
+		}
 	}
-	return e.WithHint("is the server running? start it with: paas up --detach" + dataFlag(in, t.data))
+	return err
+}
+
+// otherContexts lists the contexts beside name, "" if there are none.
+func (in *invocation) otherContexts(name string) string {
+	files, err := home(in.env)
+	if err != nil {
+		return ""
+	}
+	f, err := files.contexts()
+	if err != nil {
+		return ""
+	}
+	delete(f.Context, name)
+	return strings.Join(sortedKeys(f.Context), ", ")
 }
 
 // print shows what a command found: the API's object with --json, else as show

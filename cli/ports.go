@@ -15,6 +15,16 @@ import (
 // portTries is how many ports after a default one are tried.
 const portTries = 50
 
+// addressOwner is portOwner of an address, and "another program" if it may not be known.
+func addressOwner(addr string) string {
+	if ap, err := cluster.ParseAddress("address", addr); err == nil {
+		if owner := portOwner("/", int(ap.Port())); owner != "" {
+			return owner
+		}
+	}
+	return "another program"
+}
+
 // choosePort returns an address that is free: an explicit one or none, a default
 // one or the next after it.
 func choosePort(c *cli.Context, flag, kept string) (addr string, moved bool, err error) {
@@ -26,7 +36,7 @@ func choosePort(c *cli.Context, flag, kept string) (addr string, moved bool, err
 		return addr, false, free(flag, addr)
 	}
 	if kept != "" && free(flag, kept) == nil {
-		return kept, kept != addr, nil // what git remotes and bookmarks know already
+		return kept, kept != addr && errors.Is(free(flag, addr), syscall.EADDRINUSE), nil // what git remotes and bookmarks know already
 	}
 	host, first, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -56,7 +66,7 @@ func free(flag, addr string) error {
 	case errors.Is(err, os.ErrPermission):
 		return e.Because("ports below 1024 need root")
 	case errors.Is(err, syscall.EADDRINUSE):
-		return e.Because("another program listens there")
+		return e.Because("%s listens there", addressOwner(addr))
 	}
 	return e
 }

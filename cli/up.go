@@ -176,7 +176,7 @@ func (in *invocation) openUp(dir string, r *upRecord) (*host, error) {
 			return nil, err
 		}
 		if moved {
-			in.out.warnf("%s is %s: %s is in use, or was when this state was made", p.flag, addr, in.String(p.flag))
+			r.Notes = append(r.Notes, fmt.Sprintf("%s is %s: %s is in use by %s", p.flag, addr, in.String(p.flag), in.holder(in.String(p.flag))))
 		}
 		*p.to = addr
 	}
@@ -219,26 +219,6 @@ func (in *invocation) upConfig(dir string, r *upRecord, logger *slog.Logger) (se
 	}
 	return server.Config{Dir: dir, Listen: r.Listen, Domain: r.Domain, RegistryAddr: in.String("registry"), BuildNetwork: in.String("build-network"), BuildLimits: limits,
 		Binary: exe, Version: version, PublicHTTP: int(http.Port()), PublicHTTPS: int(https.Port()), Logger: logger}, nil
-}
-
-// writeContext makes the running server the current context. A token that still
-// works is kept.
-func (h *host) writeContext(ctx context.Context, files settings, r *upRecord) error {
-	t := &target{name: r.Context, server: "https://" + r.Listen, ca: h.server.CAPEM(), data: r.Data}
-	if old, err := files.lookup(r.Context); err == nil && old.ca == t.ca && old.token != "" {
-		t.token = old.token
-		if client, err := t.client(); err == nil {
-			if who, err := client.Whoami(ctx); err == nil && who.Scope == cluster.ScopeAdmin {
-				return files.put(t, makeCurrent)
-			}
-		}
-	}
-	token, err := h.server.NewAdminToken(ctx, tokenName(os.Getenv))
-	if err != nil {
-		return err
-	}
-	t.token = cluster.Redacted(token)
-	return files.put(t, makeCurrent)
 }
 
 // upNews is what a background process tells the one that started it.
@@ -286,9 +266,16 @@ func (in *invocation) upScreen(r *upRecord, stop string) {
 	o.printf("  %s ready in %s\n\n", s.mark(good), short(r.Took))
 	o.printf("  Apps   %s   (http on %s redirects; paas trust makes browsers trust it)\n", appURLPattern(string(r.Domain), port(r.HTTPS)), r.HTTP)
 	o.printf("  API    https://%s\n", r.Listen)
-	o.printf("  CLI    context %q is set; no login needed\n\n", r.Context)
-	o.printf("  Deploy something now:\n")
-	o.printf("    paas sample hello && cd hello && paas apps create && git push paas main\n")
+	if r.Before == "" {
+		o.printf("  CLI    context %q is set; no login needed\n", r.Context)
+	} else {
+		o.printf("  CLI    context %q is the current one now; no login needed\n", r.Context)
+		o.printf("         before it was %q; back to it: paas context use %s\n", r.Before, r.Before)
+	}
+	for _, note := range r.Notes {
+		o.warnf("%s", note)
+	}
+	in.firstSteps(r)
 }
 
 // tilde shortens a path below the home directory.

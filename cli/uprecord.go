@@ -30,6 +30,11 @@ type upRecord struct {
 	Began string `json:"began,omitempty"`
 	Ready bool   `json:"ready,omitempty"`
 
+	// Before is the context that was the current one until this one was, and Notes
+	// are what a person must know of this start: ports that are not the usual ones.
+	Before string   `json:"context_before,omitempty"`
+	Notes  []string `json:"notes,omitempty"`
+
 	Docker string        `json:"docker,omitempty"`
 	Took   time.Duration `json:"took_ns,omitempty"` // to ready
 }
