@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -18,15 +19,15 @@ func tokenVerb() *verb {
 	return &verb{name: "token", aliases: []string{"tokens"}, group: groupOperate, summary: "credentials for people and machines", needs: needsServer, run: listTokens,
 		examples: []string{"paas token create --name ci --scope deploy --app blog", "paas token revoke 0123456789ab"},
 		verbs: []*verb{
-			{name: "create", summary: "create a token; it is shown once", needs: needsServer, run: createToken,
+			{name: "create", summary: "create a token; it is shown once", args: "[NAME]", takes: upToOne, needs: needsServer, run: createToken,
 				flags: []cli.Flag{
-					&cli.StringFlag{Name: "name", Usage: "`NAME` that events show"},
+					&cli.StringFlag{Name: "name", Usage: "`NAME` that events show, instead of the argument"},
 					&cli.StringFlag{Name: "scope", Usage: "`SCOPE`: read, deploy or admin", Value: "deploy"},
 					&cli.StringSliceFlag{Name: "app", Aliases: []string{"a"}, Usage: "only this `APP`; may be repeated"},
 					&cli.StringFlag{Name: "ttl", Usage: "how `LONG` it is good, at most 366d", Value: "90d"},
 				},
-				about:    "The token alone goes to stdout, so that it can be piped.",
-				examples: []string{"paas token create --name ci --app blog", "paas token create --name pager --scope read --ttl 30d"}},
+				about:    "NAME is who uses it, as events show it. The token alone goes to stdout, so that it can be piped.",
+				examples: []string{"paas token create ci --app blog", "paas token create --name pager --scope read --ttl 30d"}},
 			{name: "list", aliases: []string{"ls"}, summary: "list tokens, without their text", needs: needsServer, examples: []string{"paas token list"}, run: listTokens},
 			{name: "revoke", aliases: []string{"rm"}, summary: "revoke a token at once", args: "ID", takes: one, needs: needsServer,
 				examples: []string{"paas token revoke 0123456789ab"}, run: revokeToken},
@@ -38,9 +39,17 @@ func createToken(ctx context.Context, in *invocation) error {
 	if err != nil {
 		return err
 	}
-	t := api.CreateToken{Name: in.String("name"), TTL: ttl}
+	t := api.CreateToken{Name: cmp.Or(in.arg(0), in.String("name")), TTL: ttl}
+	if flag := in.String("name"); flag != "" && flag != t.Name {
+		return cluster.Invalid("token_name", "no token is made").Because("two names are given: %s and %s", oneLine(t.Name), oneLine(flag)).
+			WithHint("give one of them: paas token create NAME")
+	}
 	if err := t.Scope.UnmarshalText([]byte(in.String("scope"))); err != nil || t.Scope == cluster.ScopeNone {
 		return cluster.Invalid("scope", "scope %q is not known", in.String("scope")).WithHint("use: read, deploy or admin")
+	}
+	if t.Name == "" && !in.IsSet("scope") {
+		return cluster.Invalid("token_name", "no token is made").Because("it has neither a name nor a scope; without both it would be one to deploy every app with, for 90 days").
+			WithHint("name who uses it: paas token create ci --app APP")
 	}
 	if t.Name == "" {
 		t.Name = tokenName(in.env)

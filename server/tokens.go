@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -35,7 +36,8 @@ func (s *tokenService) CreateToken(ctx context.Context, in api.CreateToken) (*ap
 		in.TTL = defaultTokenLife
 	}
 	if in.TTL < time.Minute || in.TTL > maxTokenLife {
-		return nil, cluster.Invalid("ttl", "a token cannot last %s", in.TTL).Because("it lasts 1 minute to 366 days")
+		return nil, cluster.Invalid("ttl", "a token cannot last %s", inDays(in.TTL)).Because("it lasts 1 minute to 366 days").
+			WithHint("name a shorter time: paas token create NAME --ttl 366d")
 	}
 	st, err := s.read(ctx)
 	if err != nil {
@@ -59,9 +61,19 @@ func (s *tokenService) CreateToken(ctx context.Context, in api.CreateToken) (*ap
 	return s.create(ctx, t)
 }
 
+// inDays is a duration as people ask for it: in whole days where it is some.
+func inDays(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d < day || d%day != 0 {
+		return d.String()
+	}
+	return fmt.Sprintf("%d days", d/day)
+}
+
 // within refuses to give more than the caller has.
 func within(actor api.Actor, in api.CreateToken) error {
-	more := cluster.Errorf(cluster.KindForbidden, "scope", "the token would have more rights than yours")
+	more := cluster.Errorf(cluster.KindForbidden, "scope", "no token is made").Because("it would have more rights than yours").
+		WithHint("ask an admin for it: paas token create NAME --scope SCOPE")
 	if actor.Once || in.Scope > actor.Scope {
 		return more
 	}
