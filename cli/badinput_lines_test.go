@@ -24,7 +24,7 @@ type badLine struct {
 // written --name=value.
 var goodLines = map[string][]string{
 	"sample": {"hello"}, "apps": {}, "apps list": {}, "apps create": {"extra", "--no-remote"}, "apps info": {"blog"}, "apps update": {"--deploy-branch=main"},
-	"apps destroy": {"shop", "--confirm=shop"}, "deploy": {"."}, "open": {"--print"}, "status": {}, "ps": {}, "logs": {}, "releases": {}, "releases list": {},
+	"apps destroy": {"shop", "--confirm=shop"}, "deploy": {"."}, "open": {"--print"}, "status": {}, "ps": {}, "logs": {"web"}, "releases": {}, "releases list": {},
 	"releases info": {"v1"}, "builds": {}, "builds list": {}, "builds log": {"b-1"}, "builds cancel": {"b-1"}, "deployments": {}, "deployments list": {},
 	"deployments watch": {"d-1"}, "deployments cancel": {"d-1"}, "events": {}, "config": {}, "config list": {}, "config set": {"LEVEL=info"},
 	"config unset": {"SECRET"}, "config get": {"SECRET"}, "config import": {".env"}, "scale": {"web=2", "--detach"}, "restart": {"web", "--detach"}, "rollback": {"v1", "--yes"},
@@ -116,6 +116,7 @@ var grammars = map[string]func(string) error{
 	"config unset argument 0":     cluster.ValidateConfigKey,
 	"run --env key":               cluster.ValidateConfigKey,
 	"scale argument 0 type":       func(v string) error { return cluster.ProcessType(v).Validate() },
+	"logs argument 0":             func(v string) error { return cluster.ProcessType(v).Validate() },
 	"logs --process":              func(v string) error { return cluster.ProcessType(v).Validate() },
 	"domains add argument 0":      func(v string) error { return cluster.Hostname(v).Validate() },
 	"domains remove argument 0":   func(v string) error { return cluster.Hostname(v).Validate() },

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"io"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -11,14 +12,15 @@ import (
 )
 
 func logsVerb() *verb {
-	return &verb{name: "logs", aliases: []string{"log"}, group: groupLook, summary: "output of an app's replicas", needs: needsApp, run: logs,
+	return &verb{name: "logs", aliases: []string{"log"}, group: groupLook, summary: "output of an app's replicas", args: "[TYPE | INSTANCE]", takes: upToOne, needs: needsApp, run: logs,
+		about: "Without an argument it is the output of all replicas; web is one process type's, web.1 one replica's.",
 		flags: []cli.Flag{
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f", "tail", "t"}, Usage: "go on until Ctrl-C"},
 			&cli.IntFlag{Name: "lines", Aliases: []string{"n", "num"}, Usage: "the last `N` lines of each replica", Value: 100},
 			&cli.StringFlag{Name: "process", Aliases: []string{"p", "process-type"}, Usage: "one process `TYPE` only"},
 			&cli.StringFlag{Name: "instance", Aliases: []string{"i"}, Usage: "one replica only: `web.1`"},
 		},
-		examples: []string{"paas logs -f", "paas logs -n 20 -p worker", "paas logs -i web.1 --json"}}
+		examples: []string{"paas logs -f", "paas logs -n 20 -p worker", "paas logs web.1 --json"}}
 }
 
 func logs(ctx context.Context, in *invocation) error {
@@ -28,13 +30,16 @@ func logs(ctx context.Context, in *invocation) error {
 	if in.Int("lines") == 0 && !in.Bool("follow") {
 		return cluster.Invalid("lines", "--lines 0 shows nothing").WithHint("for what comes from now on add -f: paas logs -f -n 0")
 	}
-	req := api.LogsRequest{App: in.app, Type: cluster.ProcessType(in.String("process")), Instance: in.String("instance"),
-		Lines: in.Int("lines"), Follow: in.Bool("follow")}
+	process, instance, err := in.whose()
+	if err != nil {
+		return err
+	}
+	req := api.LogsRequest{App: in.app, Type: process, Instance: instance, Lines: in.Int("lines"), Follow: in.Bool("follow")}
 	if req.Lines == 0 {
 		req.Lines = -1 // only what comes from now on
 	}
 	lines := 0
-	err := in.client.Logs(ctx, req, func(l api.LogLine) error {
+	err = in.client.Logs(ctx, req, func(l api.LogLine) error {
 		lines++
 		if in.out.json {
 			return in.out.line(l)
@@ -49,6 +54,26 @@ func logs(ctx context.Context, in *invocation) error {
 		in.out.notef("No output yet.\n")
 	}
 	return err
+}
+
+// whose output is meant: the argument's, which is a type or a replica, or the flags'.
+func (in *invocation) whose() (cluster.ProcessType, string, error) {
+	process, instance, arg := cluster.ProcessType(in.String("process")), in.String("instance"), in.arg(0)
+	if arg == "" {
+		return process, instance, nil
+	}
+	if process != "" || instance != "" {
+		return "", "", cluster.Invalid("process", "no output is shown").Because("a process type or replica is named twice: %s, and with a flag", oneLine(arg)).
+			WithHint("name it once: paas logs web.1")
+	}
+	kind, _, replica := strings.Cut(arg, ".")
+	if err := cluster.ProcessType(kind).Validate(); err != nil {
+		return "", "", err
+	}
+	if replica {
+		return "", arg, nil
+	}
+	return cluster.ProcessType(kind), "", nil
 }
 
 // logLine prints short local times for people, Heroku's form for programs. Only

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -47,15 +48,46 @@ func runCommand(ctx context.Context, in *invocation) error {
 func execVerb() *verb {
 	return &verb{name: "exec", group: groupChange, summary: "command inside a running replica", args: "INSTANCE [--] COMMAND [ARG]...", takes: arity{2, -1},
 		needs: needsApp, belongs: afterFirst, ownSignals: true, run: execCommand,
-		about:    "INSTANCE is a name that paas ps shows: web.1. Everything from COMMAND on is COMMAND's.",
+		about: "INSTANCE is a name that paas ps shows: web.1; web is enough while there is one replica of it.\n" +
+			"Everything from COMMAND on is COMMAND's.",
 		flags:    []cli.Flag{&cli.BoolFlag{Name: "no-tty", Usage: "do not give the command a terminal"}},
 		examples: []string{"paas exec web.1 sh", "paas exec web.1 -- ps aux"}}
 }
 
 func execCommand(ctx context.Context, in *invocation) error {
+	instance, err := in.replica(ctx)
+	if err != nil {
+		return err
+	}
 	return in.attach(ctx, func(ctx context.Context, t *terminal) (int, error) {
-		return in.client.Exec(ctx, api.ExecRequest{App: in.app, Instance: in.arg(0), Command: in.args[1:], TTY: t.tty, Rows: t.rows, Cols: t.cols}, t)
+		return in.client.Exec(ctx, api.ExecRequest{App: in.app, Instance: instance, Command: in.args[1:], TTY: t.tty, Rows: t.rows, Cols: t.cols}, t)
 	})
+}
+
+// replica is the instance that the first argument names: a type's only one, too.
+func (in *invocation) replica(ctx context.Context) (string, error) {
+	name := in.arg(0)
+	if strings.Contains(name, ".") || cluster.ProcessType(name).Validate() != nil {
+		return name, nil // the server knows what it is
+	}
+	list, err := in.client.Processes(ctx, in.app)
+	if err != nil {
+		return "", err
+	}
+	var found []string
+	for _, a := range list.Allocations {
+		if string(a.Type) == name && a.Desired == cluster.DesiredRun && !slices.Contains(found, a.Instance) {
+			found = append(found, a.Instance)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return name, nil
+	case 1:
+		return found[0], nil
+	}
+	return "", cluster.Invalid("instance", "the command was not run").Because("%s has %d replicas", name, len(found)).
+		WithHint("name one of them: paas exec " + found[0] + " -a " + string(in.app) + " -- " + shellWord(in.args[1]))
 }
 
 // attach connects a remote command to this terminal or pipe; its exit code
@@ -80,6 +112,10 @@ func (in *invocation) attach(ctx context.Context, run func(context.Context, *ter
 	}
 	if err != nil {
 		return err
+	}
+	if t.missing != "" {
+		return &coded{cluster.Invalid("command", "%s was not run", oneLine(in.args[0])).Because("the app's image has no such program (%s)", t.missing).
+			WithHint("name one that it has, with its path if it is not in PATH; what a shell must read: paas run -a " + string(in.app) + " -- sh -c 'COMMAND'"), code}
 	}
 	if code != 0 {
 		return status(code)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"sync/atomic"
 	"syscall"
 
@@ -29,6 +30,8 @@ type terminal struct {
 	over    chan struct{}  // closed by close
 	restore func()
 	fd      int         // of the terminal, when tty
+	heard   bool        // the command, or what starts it, has printed something
+	missing string      // why the command could not be started: "No such file or directory"
 	joined  atomic.Bool // the command gets what is typed, Ctrl-C included
 	// interrupt ends the wait for a command that has not begun.
 	interrupt func()
@@ -151,6 +154,10 @@ func (t *terminal) Recv(ctx context.Context) (api.Frame, error) {
 	}
 }
 
+// initRE is what the engine's init says of a command that it cannot start: its
+// name and number mean nothing to who typed the command.
+var initRE = regexp.MustCompile(`^\[FATAL tini \(\d+\)\] exec .* failed: ([A-Z][A-Za-z ]*)\r?\n$`)
+
 // Send implements api.Terminal: what the command printed.
 func (t *terminal) Send(_ context.Context, f api.Frame) error {
 	w := t.out
@@ -159,6 +166,12 @@ func (t *terminal) Send(_ context.Context, f api.Frame) error {
 	case api.FrameStderr:
 		w = t.err
 	default:
+		return nil
+	}
+	first := !t.heard
+	t.heard = true
+	if m := initRE.FindSubmatch(f.Data); first && m != nil {
+		t.missing = string(m[1])
 		return nil
 	}
 	if _, err := w.Write(f.Data); err != nil {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"paas/api"
 )
 
 // openPTY makes a pseudo terminal.
@@ -120,5 +123,30 @@ func TestRunPassesTheTerminalThrough(t *testing.T) {
 	after, err := term.GetState(int(slave.Fd()))
 	if err != nil || *after != *before {
 		t.Errorf("the terminal was left changed: %v", err)
+	}
+}
+
+// What the engine's init says of a command that it cannot start is ours to say.
+func TestACommandThatIsNotThereIsToldInOurWords(t *testing.T) {
+	for name, c := range map[string]struct{ said, missing, shown string }{
+		"a pipe":         {"[FATAL tini (7)] exec nonsense failed: No such file or directory\n", "No such file or directory", ""},
+		"a terminal":     {"[FATAL tini (7)] exec nonsense failed: Permission denied\r\n", "Permission denied", ""},
+		"something else": {"[FATAL tini (7)] exec is what I print\n", "", "[FATAL tini (7)] exec is what I print\n"},
+	} {
+		var out bytes.Buffer
+		tm := &terminal{out: &out, err: &out}
+		if err := tm.Send(t.Context(), api.Frame{Kind: api.FrameStderr, Data: []byte(c.said)}); err != nil || tm.missing != c.missing || out.String() != c.shown {
+			t.Errorf("%s: missing %q, shown %q, %v", name, tm.missing, out.String(), err)
+		}
+	}
+	var out bytes.Buffer
+	tm := &terminal{out: &out, err: &out}
+	for _, said := range []string{"hello\n", "[FATAL tini (7)] exec x failed: No such file\n"} {
+		if err := tm.Send(t.Context(), api.Frame{Kind: api.FrameStdout, Data: []byte(said)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if tm.missing != "" || !strings.Contains(out.String(), "tini") {
+		t.Errorf("a program's own words were taken for the init's: %q", out.String())
 	}
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -85,6 +86,10 @@ func known(st *cluster.State, app *cluster.App, in api.LogsRequest) error {
 	}
 	if t != "" && t != cluster.ProcessRelease && !here {
 		if err := scalable(st, app, t); err != nil {
+			var e *cluster.Error
+			if errors.As(err, &e) && e.Code == "process_type" && e.Kind == cluster.KindNotFound {
+				return e.WithHint("see what runs: paas ps -a " + string(app.Name))
+			}
 			return err
 		}
 	}
