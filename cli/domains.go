@@ -2,6 +2,9 @@ package cli
 
 import (
 	"context"
+	"fmt"
+	"net"
+	"net/url"
 
 	"paas/api"
 	"paas/cluster"
@@ -49,12 +52,57 @@ func addDomain(ctx context.Context, in *invocation) error {
 	if err != nil {
 		return err
 	}
+	s, err := in.client.Status(ctx)
+	if err != nil {
+		s = &api.ClusterStatus{} // what was added stays: the port is all that is not known
+	}
 	return in.print(d, func(o *output) {
-		o.done("%s is routed to %s", d.Host, in.app)
-		if d.TLS != "internal" {
-			o.next("point its DNS record at a router of the cluster; the certificate comes with the first visit")
+		o.done("%s is routed to %s  %s", d.Host, in.app, hostURL(string(d.Host), s.HTTPSPort))
+		for _, line := range afterAdd(d, in.target.server) {
+			o.notef("  %s\n", line)
 		}
 	})
+}
+
+// afterAdd is what a new host name still needs: a DNS record, unless every resolver
+// knows the name, and a certificate.
+func afterAdd(d *api.DomainInfo, server string) []string {
+	var lines []string
+	if !d.Host.Private() {
+		to := "the address of this cluster's router"
+		if u, err := url.Parse(server); err == nil {
+			if ip := net.ParseIP(u.Hostname()); ip != nil && !ip.IsLoopback() && !ip.IsUnspecified() {
+				to = ip.String()
+			}
+		}
+		kind := "A or AAAA"
+		if ip := net.ParseIP(to); ip != nil && ip.To4() != nil {
+			kind = "A"
+		} else if ip != nil {
+			kind = "AAAA"
+		}
+		lines = append(lines, fmt.Sprintf("DNS          it needs a record: %s %s %s", d.Host, kind, to))
+	}
+	if d.TLS == "internal" {
+		return append(lines, "Certificate  it has one of the cluster's own authority at once; paas trust makes browsers trust it"+acmeNote(d))
+	}
+	return append(lines, "Certificate  a public one comes with the first visit, as soon as the record leads here")
+}
+
+// acmeNote is for names that could have a public certificate.
+func acmeNote(d *api.DomainInfo) string {
+	if d.Host.Private() {
+		return ""
+	}
+	return "\n               (public ones: start the server with --acme-email ADDRESS)"
+}
+
+// hostURL is where a host name answers.
+func hostURL(host string, port int) string {
+	if port == 0 || port == 443 {
+		return "https://" + host
+	}
+	return fmt.Sprintf("https://%s:%d", host, port)
 }
 
 func removeDomain(ctx context.Context, in *invocation) error {

@@ -49,8 +49,7 @@ func (s *domainService) AddDomain(ctx context.Context, name cluster.AppName, in 
 	// One label under the apps' domain is, or may become, another app's own name.
 	label, under := strings.CutSuffix(string(host), "."+string(st.Settings().Domain))
 	if host == st.Settings().Domain || (under && !strings.Contains(label, ".")) {
-		return nil, cluster.Conflict("domain_reserved", "host name %s cannot be added", host).
-			Because("names directly under %s belong to the apps of that name", st.Settings().Domain)
+		return nil, reserved(st, name, host, label)
 	}
 	if _, err := s.store.Propose(ctx, store.AddDomain{By: s.by(ctx), Host: host, App: name}); err != nil {
 		return nil, err
@@ -61,6 +60,19 @@ func (s *domainService) AddDomain(ctx context.Context, name cluster.AppName, in 
 	}
 	info := s.info(*d)
 	return &info, nil
+}
+
+// reserved is for the apps' own names, and for the domain that these are under.
+func reserved(st *cluster.State, name cluster.AppName, host cluster.Hostname, label string) error {
+	e := cluster.Conflict("domain_reserved", "host name %s cannot be added", host).
+		Because("names directly under %s belong to the apps of that name", st.Settings().Domain)
+	switch {
+	case host == st.Settings().Host(name):
+		return e.Because("it is the app's own, and leads to it already").WithHint("see: paas domains -a " + string(name))
+	case host != st.Settings().Domain && cluster.AppName(label).Validate() == nil:
+		return e.WithHint("make an app of that name: paas apps create " + label + "\nor put another part in front: paas domains add www." + string(host) + " -a " + string(name))
+	}
+	return e.WithHint("put more in front: paas domains add www." + string(name) + "." + string(st.Settings().Domain) + " -a " + string(name))
 }
 
 // RemoveDomain implements api.DomainService.
