@@ -163,7 +163,38 @@ func (d *deployer) run(ctx context.Context, r *report, j job) (*api.DeployResult
 	if err := d.makeRelease(ctx, r, j, app, dir, res); err != nil {
 		return res, err
 	}
-	return res, d.watch(ctx, r, j.app, res.Deployment)
+	if err := d.watch(ctx, r, j.app, res.Deployment); err != nil {
+		return res, err
+	}
+	for _, t := range idleTypes(d.store.State(), j.app, res.Release, app.Current) {
+		r.warn(fmt.Sprintf("%s has no replica yet; start one: paas scale %s=1 -a %s", t, t, j.app))
+	}
+	return res, nil
+}
+
+// idleTypes are the process types that are new with release v, compared with the
+// one before, and have no replica: who pushed the first worker would wait for it.
+func idleTypes(st *cluster.State, name cluster.AppName, v, before cluster.ReleaseVersion) []cluster.ProcessType {
+	app, err := st.App(name)
+	if err != nil {
+		return nil
+	}
+	rel, err := st.Release(name, v)
+	if err != nil {
+		return nil
+	}
+	known := map[cluster.ProcessType]cluster.Process{}
+	if old, err := st.Release(name, before); err == nil {
+		known = old.Processes
+	}
+	var idle []cluster.ProcessType
+	for t := range rel.Processes {
+		if _, was := known[t]; !was && t != cluster.ProcessRelease && t != cluster.ProcessWeb && app.Quantity(t) == 0 {
+			idle = append(idle, t)
+		}
+	}
+	slices.Sort(idle)
+	return idle
 }
 
 // makeRelease builds and creates the release. Between the two no release names

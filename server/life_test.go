@@ -31,6 +31,22 @@ func contains(t *testing.T, text string, wants ...string) {
 	}
 }
 
+// Who pushes the first worker is told how to start one, and who pushes again is not.
+func TestATypeWithoutReplicasIsToldOnce(t *testing.T) {
+	h := newHost(t)
+	h.createApp("blog")
+	const told = "worker has no replica yet; start one: paas scale worker=1 -a blog"
+	for v, files := range []map[string]string{procfile("web: ok\n"), procfile("web: ok\nworker: ok\n"), procfile("web: ok\nworker: ok\n\n")} {
+		_, n, err := h.deploy("blog", files)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, n)
+		}
+		if got := strings.Contains(n.String(), told); got != (v == 1) {
+			t.Errorf("release v%d: told %v\n%s", v+1, got, n)
+		}
+	}
+}
+
 func TestDeployRollsOut(t *testing.T) {
 	h := newHost(t)
 	h.createApp("blog")
@@ -41,7 +57,7 @@ func TestDeployRollsOut(t *testing.T) {
 	if res.Release != 1 || res.URL != "https://blog.localhost:8443" || res.Build == "" || res.Deployment == "" {
 		t.Errorf("result: %+v", res)
 	}
-	contains(t, n.String(), "-----> Stub app detected", "compiling blog\n       red", "Rolling out v1", "web.1 v1 healthy", "v1 is live")
+	contains(t, n.String(), "-----> Stub app detected", "compiling blog\n       red", "Rolling out v1", "web.1 v1 healthy", "worker has no replica yet; start one: paas scale worker=1 -a blog", "v1 is live")
 	done := n.last()
 	for _, phase := range []string{"receive", "build", "push", "rollout"} {
 		if _, ok := done.Phase[phase]; !ok {
