@@ -114,9 +114,14 @@ func (in *invocation) examine(ctx context.Context) ([]finding, error) {
 	return append(all, judgeCertificates(certs, clock.Now)...), nil
 }
 
-// stateDir is --data, or the default one; or an operator's, if that alone holds
-// a state.
+// stateDir is --data, or that of the context's cluster if it is of this host, or the
+// default one; or an operator's, if that alone holds a state.
 func (in *invocation) stateDir() (string, error) {
+	if !in.IsSet("data") {
+		if t, err := in.findTarget(); err == nil && t.data != "" && isData(t.data) {
+			return t.data, nil
+		}
+	}
 	dir, err := in.dataDir()
 	if err == nil && !in.IsSet("data") && !isData(dir) && isData(serverDir) {
 		return serverDir, nil

@@ -40,12 +40,19 @@ func down(ctx context.Context, in *invocation) error {
 	}
 	if r == nil {
 		in.out.notef("Nothing runs in %s.\n", dir)
+		in.tellRunning()
 		return nil
 	}
+	ran := r.alive()
 	if err := in.stop(ctx, dir, r); err != nil {
 		return err
 	}
-	in.out.done("stopped; the state stays in %s", tilde(dir, in.env("HOME")))
+	if ran {
+		in.out.done("stopped; the state stays in %s", tilde(dir, in.env("HOME")))
+	} else {
+		in.out.notef("Nothing runs in %s; its state stays.\n", tilde(dir, in.env("HOME")))
+		in.tellRunning()
+	}
 	if r.Context != "" {
 		in.out.next("paas up --detach" + dataFlag(in, dir))
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -21,7 +20,7 @@ func (in *invocation) firstSteps(r *upRecord) {
 		return
 	}
 	in.out.notef("  Deploy something now:\n")
-	setup, paas := callable(exe, exec.LookPath)
+	setup, paas := callable(exe, findProgram)
 	if setup != "" {
 		in.out.notef("    %s\n", setup)
 	}

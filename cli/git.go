@@ -31,6 +31,9 @@ func git(ctx context.Context, dir string, args ...string) (string, error) {
 	return strings.TrimSpace(out.String()), nil
 }
 
+// findProgram is where a shell would find a program.
+func findProgram(name string) (string, error) { return exec.LookPath(name) }
+
 // gitRemotes returns the first URLs of the work tree's remotes by name; none when
 // dir is in no work tree, or git is not there.
 func gitRemotes(ctx context.Context, dir string) map[string]string {

@@ -201,3 +201,21 @@ func keepsData(dir string) bool {
 	_, err := os.Stat(dir)
 	return isData(dir) || err != nil && !errors.Is(err, fs.ErrNotExist)
 }
+
+// tellRunning names the clusters of this host that do run, and how to stop them.
+func (in *invocation) tellRunning() {
+	files, err := home(in.env)
+	if err != nil {
+		return
+	}
+	f, err := files.contexts()
+	if err != nil {
+		return
+	}
+	for _, name := range sortedKeys(f.Context) {
+		dir := f.Context[name].Data
+		if r, err := readRecord(dir); err == nil && dir != "" && r.alive() {
+			in.out.notef("The cluster of context %s runs; stop it: paas down%s\n", name, dataFlag(in, dir))
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -176,5 +177,36 @@ func TestTheGreetingsCommandsWorkWhereTheyAreRead(t *testing.T) {
 	got := freeSample(map[cluster.AppName]bool{"hello": true}, func(name string) bool { return name == "hello-2" })
 	if got != "hello-3" {
 		t.Errorf("a free sample: %s", got)
+	}
+}
+
+func TestDoctorAndDownLookAtTheClusterThatIsMeant(t *testing.T) {
+	top := t.TempDir()
+	for k, v := range map[string]string{"HOME": top, "XDG_DATA_HOME": "", "PAAS_HOME": filepath.Join(top, "home"), "PAAS_CONTEXT": ""} {
+		t.Setenv(k, v)
+	}
+	files, clone := settings{filepath.Join(top, "home")}, stateIn(t, filepath.Join(top, "clone"))
+	if err := files.put(&target{name: "dev", server: "https://127.0.0.1:1", data: clone}, makeCurrent); err != nil {
+		t.Fatal(err)
+	}
+	p := &program{root: verbs(), env: os.Getenv, out: newOutput(io.Discard, io.Discard, os.Getenv)}
+	a, err := arrange(p.root, []string{"doctor"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := p.at(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dir, err := in.stateDir(); err != nil || dir != clone {
+		t.Errorf("the doctor looks at %s, %v", dir, err)
+	}
+	me := &upRecord{PID: os.Getpid(), Began: beginOf(os.Getpid())}
+	if err := me.write(clone); err != nil {
+		t.Fatal(err)
+	}
+	if _, errs, code := paasIn(t, "down"); code != exitOK || !strings.Contains(errs, "Nothing runs in") ||
+		!strings.Contains(errs, "context dev runs; stop it: paas down --data "+clone+"\n") {
+		t.Errorf("down beside another cluster that runs: exit %d\n%s", code, errs)
 	}
 }
