@@ -75,6 +75,9 @@ func (r *replica) fetch(ctx, live context.Context) (happening, []string) {
 	if live.Err() == nil && (errors.Is(err, errNoImage) || r.tries >= fetchTries) {
 		r.obs.ContainerID = ""
 		r.obs.Reason = "cannot fetch image: " + oneLine(err.Error())
+		if errors.Is(err, errNoImage) {
+			r.obs.Reason = "its image is not in the registry (a backup holds none): push or deploy the app again"
+		}
 		return imageImpossible, nil
 	}
 	r.log.Warn("image not fetched", "try", r.tries, "err", err)

@@ -327,7 +327,7 @@ func TestImages(t *testing.T) {
 		want   []string
 	}{
 		"pulled":      {nil, true, []string{"0s pulling", "0s starting c1", "0s healthy c1"}},
-		"unknown":     {nil, false, []string{"0s pulling", "0s failed  cannot fetch image: no such image: reg/apps/blog@sha256:x"}},
+		"unknown":     {nil, false, []string{"0s pulling", "0s failed  its image is not in the registry (a backup holds none): push or deploy the app again"}},
 		"unreachable": {errors.New("connection refused"), true, []string{"0s pulling", "10s failed  cannot fetch image: connection refused"}},
 	} {
 		t.Run(name, func(t *testing.T) {

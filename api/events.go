@@ -74,7 +74,8 @@ func mayFilter(ctx context.Context, app cluster.AppName) error {
 		return err // no event will ever be of it
 	}
 	if a := ActorFrom(ctx); !a.May(cluster.ScopeRead, app) {
-		return cluster.Errorf(cluster.KindForbidden, "app", "the token may not do this").Because("it is for other apps")
+		return cluster.Errorf(cluster.KindForbidden, "app", "the token may not do this").Because("it is for other apps").
+			WithHint("ask an admin for one of this app: paas token create NAME --app " + string(app))
 	}
 	return nil
 }

@@ -66,7 +66,8 @@ func (s settings) planNode(fsys fs.FS) (recipe, error) {
 		return nil, failed("node", "there is no package.json").WithHint("run: npm init")
 	}
 	if err := json.Unmarshal(bytes.TrimPrefix(data, []byte("\ufeff")), &p); err != nil {
-		return nil, failed("node", "package.json is not valid").Because("%s", err).Wrap(err)
+		return nil, failed("node", "package.json is not valid").Because("%s", err).Wrap(err).
+			WithHint("see where: python3 -m json.tool package.json\nmend it, commit, and push again")
 	}
 	n := &nodeApp{version: nodeVersion(fsys, p), vendor: isDir(fsys, "node_modules"), build: p.Scripts["build"] != ""}
 	dependencies := len(p.Dependencies) + len(p.DevDependencies) + len(p.Optional)

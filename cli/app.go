@@ -54,10 +54,19 @@ func (in *invocation) inferApp(ctx context.Context) (inferred, error) {
 	if name := in.env("PAAS_APP"); name != "" {
 		return inferred{cluster.AppName(name), "PAAS_APP"}, nil
 	}
-	if name, file, err := appOfManifest(dir); err != nil || name != "" {
-		return inferred{name, file}, err
+	name, file, broken := appOfManifest(dir)
+	if name != "" {
+		return inferred{name, file}, nil
 	}
-	return appOfRemotes(ctx, dir, in.target)
+	found, err := appOfRemotes(ctx, dir, in.target)
+	if broken == nil {
+		return found, err
+	}
+	if err != nil || found.app == "" {
+		return inferred{}, broken
+	}
+	in.out.warnf("%s: %s", asError(broken).Message, asError(broken).Reason)
+	return found, nil
 }
 
 // appOfManifest reads the paas.toml of dir, or of the folders above it up to the
@@ -70,19 +79,28 @@ func appOfManifest(dir string) (cluster.AppName, string, error) {
 			name, err := builder.ManifestApp(data)
 			var e *cluster.Error
 			if errors.As(err, &e) {
-				return "", "", cluster.Invalid("paas.toml", "%s", e.Message).Because("%s", e.Reason).WithHint(e.Hint)
+				return "", "", unreadManifest(e)
 			}
 			if err != nil || name != "" {
 				return name, "paas.toml", err
 			}
 		} else if !errors.Is(err, fs.ErrNotExist) {
-			return "", "", cluster.Invalid("paas.toml", "paas.toml cannot be read").Because("%v", err)
+			return "", "", unreadManifest(cluster.Invalid("paas.toml", "paas.toml cannot be read").Because("%v", err))
 		}
 		if top == "" || dir == top || dir == filepath.Dir(dir) {
 			return "", "", nil
 		}
 		dir = filepath.Dir(dir)
 	}
+}
+
+// unreadManifest says what came not of a paas.toml, why, and the way around it.
+func unreadManifest(e *cluster.Error) error {
+	hint := "mend it, or name the app: -a NAME"
+	if e.Hint != "" {
+		hint = e.Hint + "\n" + hint
+	}
+	return cluster.Invalid("paas.toml", "the app's name was not read from paas.toml").Because("%s", e.Error()).WithHint(hint)
 }
 
 // repositoryRoot is the nearest folder at or above dir that holds .git; "" if none does.

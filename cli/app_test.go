@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +16,7 @@ import (
 func inferIn(t *testing.T, dir string, flags []string, env map[string]string) (inferred, error) {
 	t.Helper()
 	t.Chdir(dir)
-	p := &program{root: verbs(), env: func(k string) string { return env[k] }, out: newOutput(nil, nil, func(string) string { return "" })}
+	p := &program{root: verbs(), env: func(k string) string { return env[k] }, out: newOutput(io.Discard, io.Discard, func(string) string { return "" })}
 	in, err := p.ps(flags)
 	if err != nil {
 		t.Fatal(err)
@@ -135,5 +136,22 @@ func writeFile(t *testing.T, dir, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A paas.toml that cannot be read keeps nobody from looking at an app that the work
+// tree's remote names.
+func TestABrokenManifestStopsNobodyWhomARemoteLeads(t *testing.T) {
+	repo := t.TempDir()
+	t.Setenv("GIT_CONFIG_NOSYSTEM", "1")
+	run(t, repo, "git", "init", "-q", "--template=")
+	writeFile(t, repo, "paas.toml", "app = \"blog\n")
+	_, err := inferIn(t, repo, nil, nil)
+	if e := asError(err); e.Message != "the app's name was not read from paas.toml" || !strings.Contains(e.Reason, "line 1") || !strings.Contains(e.Hint, "-a NAME") {
+		t.Fatalf("without a remote: %+v", e)
+	}
+	run(t, repo, "git", "remote", "add", "paas", "https://127.0.0.1:7443/git/shop.git")
+	if got, err := inferIn(t, repo, nil, nil); err != nil || got.app != "shop" {
+		t.Fatalf("with one: %+v, %v", got, err)
 	}
 }

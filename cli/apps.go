@@ -31,7 +31,7 @@ func appsCreateVerb() *verb {
 	return &verb{name: "create", aliases: []string{"new"}, summary: "create an app, and connect this folder to it", args: "[NAME]", takes: upToOne,
 		needs: needsServer, run: createApp,
 		about: "In a git work tree it also adds the remote \"paas\", so that git push deploys. Without NAME\n" +
-			"the name is paas.toml's, else the folder's.",
+			"the name is paas.toml's, else the folder's; outside of git one is made up if that is taken.",
 		flags: []cli.Flag{
 			&cli.StringFlag{Name: "app", Aliases: []string{"a"}, Usage: "`NAME` of the app, instead of the argument"},
 			&cli.StringFlag{Name: "remote", Aliases: []string{"r"}, Usage: "`NAME` of the git remote", Value: "paas"},
@@ -175,6 +175,10 @@ func createApp(ctx context.Context, in *invocation) error {
 	}
 	in.header()
 	app, err := in.client.CreateApp(ctx, api.CreateApp{Name: name, DeployBranch: in.String("deploy-branch")})
+	if root == "" && cluster.KindOf(err) == cluster.KindConflict && in.arg(0)+in.String("app") == "" {
+		in.out.notef("The name %s is taken; another one is made up.\n", name)
+		app, err = in.client.CreateApp(ctx, api.CreateApp{DeployBranch: in.String("deploy-branch")})
+	}
 	if err != nil {
 		return withLink(err, name, root)
 	}
@@ -187,6 +191,9 @@ func createApp(ctx context.Context, in *invocation) error {
 		}
 	} else if !in.out.json {
 		in.out.next("paas deploy -a " + string(app.Name))
+		if root == "" {
+			in.out.notef("  or with git: git init -b main && git add . && git commit -m First && paas git remote -a %s && git push paas main\n", app.Name)
+		}
 	}
 	if in.out.json {
 		return in.out.object(app)
@@ -203,8 +210,9 @@ func withLink(err error, name cluster.AppName, root string) error {
 	return e.WithHint("if it is yours, connect this folder to it: paas git remote -a " + string(name) + "\nelse choose another name: paas apps create NAME")
 }
 
-// newName is the argument, --app, paas.toml's name or the folder's. Outside a
-// work tree the server makes one up.
+// newName is the argument, --app, paas.toml's name or the folder's: that of the
+// work tree, or the current one outside of git. The server makes one up for a folder
+// whose name no app can have.
 func (in *invocation) newName(dir, root string) (cluster.AppName, error) {
 	given, flag := in.arg(0), in.String("app")
 	switch {
@@ -219,7 +227,7 @@ func (in *invocation) newName(dir, root string) (cluster.AppName, error) {
 		return name, err
 	}
 	if root == "" {
-		return "", nil
+		root = dir
 	}
 	name := sanitised(filepath.Base(root))
 	if name.Validate() != nil {

@@ -72,7 +72,7 @@ func createBackup(ctx context.Context, in *invocation) error {
 func restoreBackup(_ context.Context, in *invocation) error {
 	dir := in.String("data")
 	if dir == "" {
-		return cluster.Invalid("data", "the data directory is missing").WithHint("name it: --data DIR")
+		return cluster.Invalid("data", "the data directory is missing").WithHint("name an empty one: --data DIR")
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -98,7 +98,9 @@ func restoreBackup(_ context.Context, in *invocation) error {
 		Data string `json:"data"`
 	}{dir}, func(o *output) {
 		o.done("%s holds the restored state", dir)
-		o.next("paas server --data " + dir + " …")
+		o.next("paas server --data "+shellWord(dir), "or on loopback, for yourself: paas up --detach --data "+shellWord(dir))
+		o.notef("A backup holds no images: until its next push each app says that its image cannot be fetched.\n")
+		o.notef("Push each one again: git push paas main, or paas deploy -a APP\n")
 	})
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"maps"
@@ -135,13 +136,13 @@ func getConfig(ctx context.Context, in *invocation) error {
 func importConfig(ctx context.Context, in *invocation) error {
 	set, err := readDotenv(in.arg(0), in.stdin)
 	if err != nil {
-		return err
+		return notSet(in.arg(0), asError(err))
 	}
 	if in.Bool("diff") {
 		return in.diffConfig(ctx, set)
 	}
 	if len(set) == 0 {
-		return cluster.Invalid("config", "%s sets no variable", in.arg(0))
+		return cluster.Invalid("config", "nothing was set").Because("%s sets no variable", in.arg(0)).WithHint("put lines of the form KEY=VALUE into it")
 	}
 	in.header()
 	return in.changeConfig(ctx, api.ChangeConfig{Set: set})
@@ -173,6 +174,19 @@ func readDotenv(name string, stdin io.Reader) (map[string]cluster.Redacted, erro
 		set[key] = cluster.Redacted(value)
 	}
 	return set, nil
+}
+
+// notSet names the file, and that nothing of it was set, not even what comes before
+// the mistake.
+func notSet(file string, e *cluster.Error) error {
+	why := e.Message
+	if file != "-" && !strings.Contains(why, file) {
+		why = file + ": " + why
+	}
+	if e.Reason != "" {
+		why += ": " + e.Reason
+	}
+	return cluster.Errorf(e.Kind, e.Code, "nothing was set").Because("%s", why).WithHint(cmp.Or(e.Hint, "name a file that is there: paas config import FILE"))
 }
 
 // configChange is one line of a diff. Values are never part of it.

@@ -121,12 +121,34 @@ func (in *invocation) explain(t *target, err error) error {
 		return err
 	case e.Code == "unreachable" && t.data != "":
 		return e.WithHint("is the server running? start it with: paas up --detach" + dataFlag(in, t.data))
+	case e.Kind == cluster.KindUnauthenticated && strings.HasSuffix(e.Hint, ": paas login"):
+		return e.WithHint(in.loginHint(t))
+	case e.Code == "tls_pin":
+		return e.WithHint("if it was set up anew, log in again: paas login " + t.server + " --ca-fingerprint sha256:… --token TOKEN\nboth are on the server's console")
 	case e.Code == "app" && e.Kind == cluster.KindNotFound && t.name != "":
 		if others := in.otherContexts(t.name); others != "" {
 			return e.WithHint(e.Hint + "\nthis is context " + t.name + "; the others are " + others + ": paas apps -c NAME")
 		}
 	}
 	return err
+}
+
+// loginHint is how to get a token that t takes.
+func (in *invocation) loginHint(t *target) string {
+	switch {
+	case in.env("PAAS_TOKEN") != "":
+		return "it is that of PAAS_TOKEN; to use the context's own: unset PAAS_TOKEN"
+	case t.data != "":
+		return "log in to this host's own cluster again: paas up --detach" + dataFlag(in, t.data)
+	}
+	line := "paas login " + shellWord(t.server)
+	if fingerprint, err := fingerprintOf(t.ca); err == nil {
+		line += " --ca-fingerprint " + fingerprint
+	}
+	if t.name != "" {
+		line += " --name " + t.name
+	}
+	return "log in with a new token: " + line + " --token TOKEN\nan admin makes one: paas token create NAME"
 }
 
 // otherContexts lists the contexts beside name, "" if there are none.

@@ -171,6 +171,9 @@ func unknownFlag(v *verb, word string) error {
 		what = "paas"
 	}
 	e := cluster.Invalid("flag", "%s has no flag %s", what, word)
+	if (word == "--yes" || word == "-y") && slices.Contains(names, "--confirm") {
+		return e.Because("a yes is not enough here: the name has to be given again").WithHint("give it: --confirm NAME")
+	}
 	// "-app" is meant as "--app".
 	if near := cluster.Nearest("--"+strings.TrimLeft(word, "-"), names); len(near) > 0 {
 		return e.WithHint("did you mean: " + near[0])

@@ -102,6 +102,10 @@ func (h Hostname) Validate() error {
 	if len(h) == 0 || len(h) > 253 {
 		return bad("it must have 1 to 253 characters")
 	}
+	if strings.Contains(string(h), "*") {
+		return Invalid("hostname", "host name %s is not valid", quote(string(h))).Because("wildcards are not supported").
+			WithHint("add each name by itself: paas domains add shop.example.com")
+	}
 	labels := strings.Split(string(h), ".")
 	for _, l := range labels {
 		if !hostLabelRE.MatchString(l) {
@@ -121,10 +125,12 @@ func (h Hostname) Validate() error {
 func ValidateConfigKey(key string) error {
 	if !configKeyRE.MatchString(key) {
 		return Invalid("config_key", "config key %s is not valid", quote(key)).
-			Because("a key is letters, digits and underscores, at most 128, and does not start with a digit")
+			Because("a key is letters, digits and underscores, at most 128, and does not start with a digit").
+			WithHint("write it like: paas config set LOG_LEVEL=debug")
 	}
 	if strings.HasPrefix(key, "PAAS_") || key == "PORT" {
-		return Invalid("config_key", "config key %s is reserved", quote(key)).Because("the platform sets PORT and PAAS_*")
+		return Invalid("config_key", "config key %s is reserved", quote(key)).Because("the platform sets PORT and PAAS_*").
+			WithHint("listen on $PORT, which every web process has already; give a variable of your own another name: paas config set APP_PORT=3000")
 	}
 	return nil
 }

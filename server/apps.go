@@ -51,7 +51,8 @@ func (s *appService) CreateApp(ctx context.Context, in api.CreateApp) (*api.AppI
 // mayTouch refuses tokens of other apps where the route's rule knows no app.
 func mayTouch(ctx context.Context, app cluster.AppName) error {
 	if a := api.ActorFrom(ctx); len(a.Apps) > 0 && !a.May(a.Scope, app) {
-		return cluster.Errorf(cluster.KindForbidden, "app", "the token may not do this").Because("it is for other apps")
+		return cluster.Errorf(cluster.KindForbidden, "app", "the token may not do this").Because("it is for other apps").
+			WithHint("ask an admin for one of this app: paas token create NAME --app " + string(app))
 	}
 	return nil
 }

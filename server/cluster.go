@@ -71,7 +71,8 @@ func (s *clusterService) Export(ctx context.Context, w io.Writer) error {
 // all the rest: without it nobody could open what the state holds.
 func (s *clusterService) Backup(ctx context.Context, passphrase cluster.Redacted, w io.Writer) error {
 	if len(passphrase) < minPassphrase {
-		return cluster.Invalid("passphrase", "the passphrase is too short").Because("it needs %d characters", minPassphrase)
+		return cluster.Invalid("passphrase", "the passphrase is too short").Because("it needs %d characters", minPassphrase).
+			WithHint("make a long one: head -c 24 /dev/urandom | base64 > pass.txt\nand give it: paas backup create --passphrase-file pass.txt")
 	}
 	if _, err := s.store.Read(ctx); err != nil { // what was acknowledged before now is in it
 		return err

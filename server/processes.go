@@ -115,7 +115,7 @@ func scaled(st *cluster.State, app *cluster.App, in api.Scale) (map[cluster.Proc
 		}
 		if n < 0 || n > cluster.MaxReplicas {
 			return nil, cluster.Invalid("quantity", "%s cannot be scaled to %d", c.Type, n).
-				Because("a quantity is 0 to %d", cluster.MaxReplicas)
+				Because("a quantity is 0 to %d", cluster.MaxReplicas).WithHint("see what the nodes have room for: paas nodes")
 		}
 		out[c.Type] = n
 	}
