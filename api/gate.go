@@ -326,13 +326,15 @@ func (e *entry) allow(a Actor, app cluster.AppName) error {
 	case e.Once:
 		return nil
 	case a.Scope < e.Scope:
-		return deny("scope", "its scope is %s, this needs %s", a.Scope, e.Scope).WithHint("see yours with: paas token list")
+		return deny("scope", "its scope is %s, this needs %s", a.Scope, e.Scope).
+			WithHint("ask an admin for another: paas token create NAME --scope " + e.Scope.String())
 	case e.Filtered:
 		return nil
 	case e.App && !a.May(e.Scope, app):
-		return deny("app", "it is for other apps")
+		return deny("app", "it is for other apps").WithHint("ask an admin for one of this app: paas token create NAME --app " + string(app))
 	case !e.App && len(a.Apps) > 0:
-		return deny("app", "it is for single apps, this is about the whole cluster")
+		return deny("app", "it is for single apps, this is about the whole cluster").
+			WithHint("ask an admin for one of all apps: paas token create NAME --scope " + e.Scope.String())
 	}
 	return nil
 }

@@ -175,6 +175,9 @@ func unknownFlag(v *verb, word string) error {
 		return e.Because("a yes is not enough here: the name has to be given again").WithHint("give it: --confirm NAME")
 	}
 	// "-app" is meant as "--app".
+	if len(word) == 2 { // one letter is near to everything
+		return e.WithHint("see: " + what + " --help")
+	}
 	if near := cluster.Nearest("--"+strings.TrimLeft(word, "-"), names); len(near) > 0 {
 		return e.WithHint("did you mean: " + near[0])
 	}

@@ -68,6 +68,7 @@ func TestFlagErrorsNameWhatWasMeant(t *testing.T) {
 	for _, c := range []struct{ line, message, hint string }{
 		{"apps --jsn", "paas apps has no flag --jsn", "did you mean: --json"},
 		{"scale web=1 -app blog", "paas scale has no flag -app", ""},
+		{"ps -n", "paas ps has no flag -n", "see: paas ps --help"},
 		{"scale web=1 -json", "paas scale has no flag -json", "did you mean: --json"},
 		{"scale web=1 -a", "flag -a needs a value", ""},
 		{"logs --lines", "flag --lines needs a value", ""},
