@@ -148,7 +148,7 @@ func TestGitOtherRefsAreStored(t *testing.T) {
 	c := newClone(h, "blog")
 	c.commit(procfile("web: ok\n"))
 	out := c.must("push", "paas", "main:feature")
-	contains(t, out, "feature is stored, not deployed", "main and master", "deploy it with: git push paas feature:main")
+	contains(t, out, "feature is stored, not deployed", "main and master", "git push paas feature:main")
 	c.must("tag", "v1.0")
 	c.must("push", "paas", "v1.0")
 	if builds, err := h.client.Builds(t.Context(), "blog"); err != nil || len(builds) != 0 {
