@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,20 +13,79 @@ import (
 	"strconv"
 
 	"paas/cluster"
+	"paas/identity"
 )
 
 // A context that "up" makes belongs to one data directory: two clusters of one
 // host never share a name, and starting one takes nothing from the other.
 
-// access is credentials.toml in the data directory, for its owner only: what the
-// next "up" makes a context of while the cluster runs, when the one of before was
-// removed or is in somebody else's home. The keys of the whole cluster lie beside it.
+// access is what the next "up" makes a context of while the cluster runs, when the
+// one of before was removed or is in somebody else's home. It is kept in the data
+// directory, sealed with the cluster's key, which lies beside it: no token is to be
+// found there in plain text.
 type access struct {
-	Token string `toml:"token"`
-	CA    string `toml:"ca"`
+	Token string `json:"token"`
+	CA    string `json:"ca"`
 }
 
-func accessFile(dir string) string { return filepath.Join(dir, "credentials.toml") }
+// sealedAccess is up.access.
+type sealedAccess struct {
+	Key string `json:"key"`
+	Box []byte `json:"box"`
+}
+
+const accessPurpose = "up's access"
+
+func accessFile(dir string) string { return filepath.Join(dir, "up.access") }
+
+func accessSealer(dir string) (*identity.Sealer, error) {
+	key, err := identity.LoadOrCreateSealKey(filepath.Join(dir, "seal.key"))
+	if err != nil {
+		return nil, err
+	}
+	return identity.NewSealer(key)
+}
+
+func (a access) write(dir string) error {
+	sealer, err := accessSealer(dir)
+	if err != nil {
+		return err
+	}
+	plain, err := json.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("encode up's access: %w", err)
+	}
+	sec, err := sealer.Seal(plain, accessPurpose)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(sealedAccess{sec.Key, sec.Box})
+	if err != nil {
+		return fmt.Errorf("encode up's access: %w", err)
+	}
+	return replaceFile(accessFile(dir), text, 0o600)
+}
+
+// readAccess returns what write kept. An absent file is fs.ErrNotExist.
+func readAccess(dir string) (a access, err error) {
+	text, err := os.ReadFile(accessFile(dir))
+	if err != nil {
+		return a, err
+	}
+	var sec sealedAccess
+	if err := json.Unmarshal(text, &sec); err != nil {
+		return a, fmt.Errorf("read %s: %w", accessFile(dir), err)
+	}
+	sealer, err := accessSealer(dir)
+	if err != nil {
+		return a, err
+	}
+	plain, err := sealer.Open(cluster.Secret{Key: sec.Key, Box: sec.Box}, accessPurpose)
+	if err != nil {
+		return a, err
+	}
+	return a, json.Unmarshal(plain, &a)
+}
 
 // claim writes the context of the data directory t.data and makes it the current
 // one. It has the name that the directory's context had before, else the first of
@@ -71,8 +131,8 @@ func (s settings) nameOf(f *contextFile, dir, authority string) string {
 // tokenOf returns the first token of the context of t.data, and of the directory
 // itself, that is an admin's of t; "" if there is none.
 func (s settings) tokenOf(ctx context.Context, t *target) cluster.Redacted {
-	var kept access
-	if err := readTOML(accessFile(t.data), &kept); err == nil && t.ca == "" {
+	kept, err := readAccess(t.data) // without it there may still be a context
+	if err == nil && t.ca == "" {
 		t.ca = kept.CA
 	}
 	var tokens []cluster.Redacted
@@ -106,7 +166,7 @@ func (h *host) writeContext(ctx context.Context, files settings, r *upRecord) er
 		}
 		t.token = cluster.Redacted(token)
 	}
-	if err := writeTOML(accessFile(r.Data), access{t.token.Reveal(), t.ca}, 0o600); err != nil {
+	if err := (access{t.token.Reveal(), t.ca}).write(r.Data); err != nil {
 		return err
 	}
 	before, err := files.claim(t)
