@@ -1,5 +1,5 @@
 # paas: make up, make test. Everything else is for those who change it.
-.PHONY: build up down purge test unit acme docker-test e2e faults check bench-deploy bench-router bench-store bench-scheduler fuzz explore fmt
+.PHONY: build up down purge test unit acme docker-test e2e faults vm check bench-deploy bench-router bench-store bench-scheduler fuzz explore fmt
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 export CGO_ENABLED = 0
@@ -45,6 +45,10 @@ e2e: build ## the whole life of apps, through the command line
 faults: build ## long drills: load, crashes, full disks
 	@scripts/host faults
 	PAAS_BINARY=$(CURDIR)/bin/paas go test -tags e2e,faults -count=1 -timeout 60m -run Fault -v ./scripts/e2e
+
+vm: build ## paas as systemd's service in a virtual machine: limits of builds, kill, stop, reboot; ACCEL=kvm is quicker
+	@scripts/images busybox
+	scripts/vm
 
 check: ## formatting and vet; the architecture's rules are tests of the root package
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not formatted:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
