@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 type ClaimedError struct {
 	Cluster cluster.ClusterID
 	PID     int    // 0: unknown
+	UID     int    // of the process; 0 if unknown
 	Data    string // directory of its state, as it said; "": unknown
 }
 
@@ -36,12 +38,13 @@ const claimWait = time.Second
 type Claim struct {
 	cluster cluster.ClusterID
 	data    string
-	socket  *net.UnixListener
+	socket  *net.UnixListener // nil if a stranger sits on the name
 }
 
 // NewClaim takes the claim to a cluster for the state in the directory data, which
 // is told to whoever comes later. A *ClaimedError names the process that has it.
-// The caller releases it.
+// The caller releases it. Anybody on the host can take the name: somebody who is
+// neither root nor this user has no claim by that, and keeps nobody from working.
 func NewClaim(id cluster.ClusterID, data string) (*Claim, error) {
 	if id == "" {
 		return nil, errors.New("claim: no cluster given") // an empty label would match everybody's
@@ -56,6 +59,9 @@ func NewClaim(id cluster.ClusterID, data string) (*Claim, error) {
 			return nil, fmt.Errorf("claim cluster %s on this host: %w", id, err)
 		}
 		if holder, err := askHolder(name); err == nil {
+			if holder.UID != 0 && holder.UID != os.Geteuid() {
+				return &Claim{cluster: id, data: data}, nil
+			}
 			holder.Cluster = id
 			return nil, holder
 		} // it has just gone
@@ -64,10 +70,17 @@ func NewClaim(id cluster.ClusterID, data string) (*Claim, error) {
 }
 
 // Release gives the claim back. Only the first call counts.
-func (c *Claim) Release() { _ = c.socket.Close() } // again: it is closed already
+func (c *Claim) Release() {
+	if c.socket != nil {
+		_ = c.socket.Close() // again: it is closed already
+	}
+}
 
 // answer tells whoever asks whose claim it is, until ctx ends.
 func (c *Claim) answer(ctx context.Context) error {
+	if c.socket == nil {
+		return nil
+	}
 	stop := context.AfterFunc(ctx, func() { _ = c.socket.SetDeadline(time.Now()) }) // fails only once it is closed
 	defer stop()
 	for {
@@ -99,7 +112,7 @@ func askHolder(name *net.UnixAddr) (*ClaimedError, error) {
 	if raw, err := conn.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) { // without it the number stays unknown
 			if peer, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-				h.PID = int(peer.Pid)
+				h.PID, h.UID = int(peer.Pid), int(peer.Uid)
 			}
 		})
 	}

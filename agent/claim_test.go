@@ -3,7 +3,10 @@ package agent
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
+	goruntime "runtime"
+	"syscall"
 	"testing"
 
 	"paas/cluster"
@@ -23,7 +26,7 @@ func TestOneClaimPerCluster(t *testing.T) {
 	go func() { ended <- first.answer(ctx) }()
 	for range 2 {
 		var held *ClaimedError
-		if _, err := NewClaim(id, "/srv/copy"); !errors.As(err, &held) || *held != (ClaimedError{id, os.Getpid(), "/srv/first"}) {
+		if _, err := NewClaim(id, "/srv/copy"); !errors.As(err, &held) || *held != (ClaimedError{id, os.Getpid(), os.Geteuid(), "/srv/first"}) {
 			t.Fatalf("second claim: %v", err)
 		}
 	}
@@ -46,6 +49,39 @@ func TestOneClaimPerCluster(t *testing.T) {
 	if _, err := NewClaim("", "/srv/first"); err == nil {
 		t.Error("a claim to no cluster")
 	}
+}
+
+// TestAStrangerOnTheNameKeepsNobodyFromWorking: any user of the host can take it.
+func TestAStrangerOnTheNameKeepsNobodyFromWorking(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can be somebody else")
+	}
+	id := cluster.ClusterID(identity.NewID())
+	squatter := make(chan *net.UnixListener)
+	go func() {
+		goruntime.LockOSThread() // it ends with this goroutine, and with it what it became
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, ^uintptr(0), 65534, ^uintptr(0)); errno != 0 {
+			t.Error(errno)
+		}
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: "@paas/cluster/" + string(id)})
+		if err != nil {
+			t.Error(err)
+		}
+		squatter <- l
+	}()
+	l := <-squatter
+	if l == nil {
+		t.FailNow()
+	}
+	defer l.Close()
+	c, err := NewClaim(id, "/srv/first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.answer(t.Context()); err != nil {
+		t.Error(err)
+	}
+	c.Release()
 }
 
 // TestASilentHolderIsFoundByItsProcess: the claim holds before anybody answers for it.

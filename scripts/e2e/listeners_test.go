@@ -53,7 +53,8 @@ func documented(t *testing.T, h *host) []string {
 	t.Helper()
 	registry, _ := os.ReadFile(filepath.Join(h.data, "registry", "address")) // absent while it starts
 	known := map[string]string{"--listen": "tcp " + h.listen, "--http": "tcp " + h.httpAddr, "--https": "tcp " + h.httpsAddr,
-		"--registry": "tcp " + strings.TrimSpace(string(registry)), "DATA/hook.sock": "unix hook.sock"}
+		"--registry": "tcp " + strings.TrimSpace(string(registry)), "DATA/hook.sock": "unix hook.sock",
+		"@paas/cluster/ID": "unix @paas/cluster/ID"}
 	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +94,7 @@ func onlyDocumented(t *testing.T, h *host) {
 }
 
 // listening are the sockets of a process that take connections or datagrams from
-// anybody: "tcp 127.0.0.1:80", "unix hook.sock".
+// anybody: "tcp 127.0.0.1:80", "unix hook.sock", "unix @paas/cluster/ID".
 func listening(t *testing.T, pid int) []string {
 	t.Helper()
 	proc := fmt.Sprintf("/proc/%d/", pid)
@@ -116,7 +117,7 @@ func listening(t *testing.T, pid int) []string {
 			switch {
 			case table == "unix":
 				if len(f) > 7 && own[f[6]] && f[3] == "00010000" { // SO_ACCEPTCON
-					out = append(out, "unix "+filepath.Base(f[7]))
+					out = append(out, "unix "+unixName(f[7]))
 				}
 			case len(f) > 9 && own[f[9]] && f[3] == map[string]string{"tcp": "0A", "udp": "07"}[table[:3]]:
 				out = append(out, table[:3]+" "+socketAddress(f[1]))
@@ -125,6 +126,14 @@ func listening(t *testing.T, pid int) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// unixName is how the README calls a Unix socket.
+func unixName(path string) string {
+	if strings.HasPrefix(path, "@paas/cluster/") {
+		return "@paas/cluster/ID"
+	}
+	return filepath.Base(path)
 }
 
 // socketAddress reads "0100007F:1F90": words in the host's order.
@@ -165,6 +174,7 @@ func strangers(t *testing.T, h *host) {
 		{"GET", plain + "/", "open.localhost", "", 308}, {"GET", plain + "/", "nobody.localhost", "", 404}, {"GET", plain + "/", "", "", 404},
 		{"GET", plain + "/v1/apps", "localhost", "", 404}, {"GET", plain + "/debug/pprof/", "localhost", "", 404},
 		{"GET", plain + "/.well-known/acme-challenge/x", "nobody.localhost", "", 404},
+		{"GET", "https://" + h.httpsAddr + "/", "", "", 404}, {"GET", "https://" + h.httpsAddr + "/", "open.localhost", "", 421}, // without a name in TLS
 		{"GET", images + "/v2/", "", "", 401}, {"GET", images + "/v2/_catalog", "", "", 401}, {"GET", images + "/debug/pprof/", "", "", 401},
 		{"GET", images + "/v2/", "", "Authorization: Basic cGFhczpndWVzcw==", 401},
 	} {
@@ -187,6 +197,9 @@ func strangers(t *testing.T, h *host) {
 		}
 	}
 	refusedHandshakes(t, h)
+	if code, body := h.get("https://nobody.localhost/"); code != 404 && !strings.Contains(body, "certificate") { // clients refuse a wildcard of one label
+		t.Errorf("a name that no app has: %d %s", code, body)
+	}
 	if info, err := os.Stat(filepath.Join(h.data, "hook.sock")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("hook.sock: %v, %v, want 0600", info, err)
 	}
@@ -199,7 +212,7 @@ func refusedHandshakes(t *testing.T, h *host) {
 	for what, tt := range map[string]struct{ addr, name, proto string }{
 		"session without a certificate": {h.listen, "", "paas-session/1"},
 		"Raft without a certificate":    {h.listen, "", "paas-raft/1"},
-		"unknown name":                  {h.httpsAddr, "nobody.localhost", "h2"},
+		"a stranger's name":             {h.httpsAddr, "nobody.example.com", "h2"},
 		"no name":                       {h.httpsAddr, "", "http/1.1"},
 	} {
 		c, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", tt.addr,
