@@ -15,7 +15,7 @@ func TestDockerSamples(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := "../scripts/samples/" + name
 			if _, err := os.Stat(dir); err != nil {
-				t.Skip(err)
+				t.Fatal(err)
 			}
 			res, _, err := h.buildDir(t, dir)
 			if err != nil {

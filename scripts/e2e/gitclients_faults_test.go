@@ -36,7 +36,7 @@ if failed:
 // TestFaultDulwichPushes: dulwich is what tools in Python push with.
 func TestFaultDulwichPushes(t *testing.T) {
 	if out, err := exec.Command(dulwichPython, "-c", "import dulwich").CombinedOutput(); err != nil {
-		t.Skipf("there is no dulwich: install it with: apt-get install python3-dulwich (%s)", tail(string(out), 1))
+		t.Fatalf("there is no dulwich: install it with: scripts/host faults (%s)", tail(string(out), 1))
 	}
 	h := newHost(t)
 	pushesFrom(t, h, "dulwich", func(a access) pusher { return &dulwich{host: h, access: a} })

@@ -25,7 +25,7 @@ const cuts = 10
 // writes, and compares with what was acknowledged.
 func TestFaultPowerLoss(t *testing.T) {
 	if _, err := exec.LookPath("xfs_io"); err != nil {
-		t.Skip("xfs_io is missing; install it: apt-get install xfsprogs")
+		t.Fatal("xfs_io is missing; install it: scripts/host faults")
 	}
 	d := newLoopDisk(t, 2000, 60000)
 	h := hostOn(d)
