@@ -18,6 +18,8 @@ type Allocation struct {
 	Generation uint64         `json:"generation,omitempty"`
 	Node       NodeID         `json:"node"`
 	CreatedAt  time.Time      `json:"created_at"`
+	// Mounts are the volumes of its process type when it was placed.
+	Mounts []Mount `json:"mounts,omitempty"`
 
 	// Desired is written by the scheduler and only moves forward.
 	Desired DesiredState `json:"desired"`

@@ -41,6 +41,7 @@ func (d *Draft) PutSettings(s Settings) { d.s.settings = s }
 func (d *Draft) PutApp(a App) { a.Index = d.s.index; d.s.apps = d.s.apps.set(a.Name, &a) }
 
 // RemoveApp drops an app with its releases, builds, deployments, domains and allocations.
+// Its volumes stay.
 func (d *Draft) RemoveApp(name AppName) {
 	s := d.State()
 	for r := range s.Releases(name) {
@@ -110,14 +111,26 @@ func (d *Draft) RemoveAllocation(a *Allocation) {
 // PutNode stores n, new or changed.
 func (d *Draft) PutNode(n Node) { d.s.nodes = d.s.nodes.set(n.ID, &n) }
 
-// RemoveNode drops a node; its allocations stay until they are forgotten.
-func (d *Draft) RemoveNode(id NodeID) { d.s.nodes = d.s.nodes.del(id) }
+// RemoveNode drops a node; its allocations stay until they are forgotten. Volumes
+// stay, too, but for destroyed ones: nobody is left to remove their data.
+func (d *Draft) RemoveNode(id NodeID) {
+	for _, v := range d.State().DestroyedOn(id) {
+		d.RemoveVolume(v)
+	}
+	d.s.nodes = d.s.nodes.del(id)
+}
 
 // PutDomain stores x.
 func (d *Draft) PutDomain(x Domain) { d.s.domains = d.s.domains.set(x.Host, &x) }
 
 // RemoveDomain drops the route of h.
 func (d *Draft) RemoveDomain(h Hostname) { d.s.domains = d.s.domains.del(h) }
+
+// PutVolume stores v, new or changed.
+func (d *Draft) PutVolume(v Volume) { d.s.volumes = d.s.volumes.set(sequenceKey(v.App, v.ID), &v) }
+
+// RemoveVolume drops the record of v.
+func (d *Draft) RemoveVolume(v *Volume) { d.s.volumes = d.s.volumes.del(sequenceKey(v.App, v.ID)) }
 
 // PutToken stores t.
 func (d *Draft) PutToken(t Token) { d.s.tokens = d.s.tokens.set(t.ID, &t) }

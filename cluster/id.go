@@ -24,6 +24,10 @@ type (
 	DeploymentID string
 	// AllocationID is "a-" and a cluster-wide sequence number. It is never used again.
 	AllocationID string
+	// VolumeID is "vol-" and a cluster-wide sequence number. It is never used again.
+	VolumeID string
+	// VolumeName names a volume among those of its app.
+	VolumeName string
 	// TokenID is the public half of an API token: 12 lower-case hex digits.
 	TokenID string
 	// Hostname is a lower-case DNS name without a trailing dot.
@@ -65,7 +69,10 @@ var (
 	imageRE = regexp.MustCompile(`^([a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?/)?` +
 		`[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*` +
 		`(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
-	nodeIDRE = regexp.MustCompile(`^[0-9a-f]{16}$`)
+	volumeIDRE = regexp.MustCompile(`^vol-[1-9][0-9]{0,19}$`)
+	// mountPathRE leaves cleanness to path.Clean.
+	mountPathRE = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
+	nodeIDRE    = regexp.MustCompile(`^[0-9a-f]{16}$`)
 )
 
 // reservedApps would shadow the product's own host names under the apps' domain.

@@ -15,6 +15,7 @@ type Snapshot struct {
 	Allocations []Allocation `json:"allocations"`
 	Nodes       []Node       `json:"nodes"`
 	Domains     []Domain     `json:"domains"`
+	Volumes     []Volume     `json:"volumes"`
 	Tokens      []Token      `json:"tokens"`
 	Events      []Event      `json:"events"`
 	Files       []File       `json:"files"`
@@ -27,7 +28,7 @@ func (s *State) Snapshot() *Snapshot {
 		Index: s.index, Sequence: s.sequence, Settings: s.settings,
 		Apps: values(s.apps), Releases: values(s.releases), Builds: values(s.builds),
 		Deployments: values(s.deployments), Allocations: values(s.allocations), Nodes: values(s.nodes),
-		Domains: values(s.domains), Tokens: values(s.tokens), Events: values(s.events),
+		Domains: values(s.domains), Volumes: values(s.volumes), Tokens: values(s.tokens), Events: values(s.events),
 		Files: values(s.files), Locks: values(s.locks),
 	}
 }
@@ -59,6 +60,9 @@ func (p *Snapshot) State() *State {
 	}
 	for _, x := range p.Domains {
 		d.PutDomain(x)
+	}
+	for _, v := range p.Volumes {
+		d.PutVolume(v)
 	}
 	for _, t := range p.Tokens {
 		d.PutToken(t)

@@ -22,7 +22,7 @@ func grow(t *rapid.T) *State {
 		d := s.Draft(uint64(i + 1))
 		name := app.Draw(t, "app")
 		n := d.NextSequence()
-		switch rapid.IntRange(0, 12).Draw(t, "change") {
+		switch rapid.IntRange(0, 14).Draw(t, "change") {
 		case 0:
 			d.PutApp(App{Name: name, CreatedAt: epoch, Config: map[string]Secret{"A": {Key: "k", Box: []byte("x")}}})
 		case 1:
@@ -52,6 +52,13 @@ func grow(t *rapid.T) *State {
 		case 12:
 			for a := range s.AllocationsOf(name) {
 				d.RemoveAllocation(a)
+				break
+			}
+		case 13:
+			d.PutVolume(Volume{ID: VolumeID(fmt.Sprintf("vol-%d", n)), App: name, Name: "data", Node: "n", Destroyed: rapid.Bool().Draw(t, "destroyed")})
+		case 14:
+			for v := range s.VolumesOf(name) {
+				d.RemoveVolume(v)
 				break
 			}
 		}

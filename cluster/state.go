@@ -25,6 +25,7 @@ type State struct {
 	deployOwner table[DeploymentID, string]
 	nodes       table[NodeID, Node]
 	domains     table[Hostname, Domain]
+	volumes     table[string, Volume] // app "/" ID; destroyed ones until their node is rid of them
 	tokens      table[TokenID, Token]
 	events      table[string, Event] // zero-padded index "/" n
 	files       table[string, File]
@@ -159,6 +160,12 @@ func (s *State) Domain(host Hostname) (*Domain, error) {
 
 // Domains yields all domains by host name.
 func (s *State) Domains() iter.Seq[*Domain] { return s.domains.all() }
+
+// Volumes yields all volumes by app, then age, destroyed ones that wait included.
+func (s *State) Volumes() iter.Seq[*Volume] { return s.volumes.all() }
+
+// VolumesOf yields an app's volumes, oldest first, destroyed ones that wait included.
+func (s *State) VolumesOf(app AppName) iter.Seq[*Volume] { return s.volumes.prefix(string(app) + "/") }
 
 // Token returns a token by its public half, or an Error of KindNotFound.
 func (s *State) Token(id TokenID) (*Token, error) {

@@ -28,6 +28,9 @@ func everyCommand() []Command {
 		CreateToken{By: by(1), Token: token("000000000001", cluster.ScopeRead)}, ExchangeToken{By: by(1), Once: "000000000001"}, RevokeToken{By: by(1), ID: "000000000001"},
 		PutFile{By: by(1), Key: "a", Value: sealed("v")}, DeleteFile{By: by(1), Key: "a"}, AcquireLock{By: by(1), Name: "a", Holder: "x", TTL: time.Second},
 		ReleaseLock{By: by(1), Name: "a", Holder: "x"}, Audit{By: by(1), Action: "a.b"},
+		CreateVolume{By: by(1), App: "blog", Name: "data", Node: nodeA}, AttachVolume{By: by(1), App: "blog", Name: "data", Process: "web", Path: "/data"},
+		DetachVolume{By: by(1), App: "blog", Name: "data"}, DestroyVolume{By: by(1), App: "blog", Name: "data"},
+		ForgetVolumes{By: by(1), Node: nodeA, Volumes: []cluster.VolumeID{"vol-1"}},
 	}
 }
 

@@ -105,7 +105,8 @@ type CreateRelease struct {
 	Rollout     cluster.Rollout
 	// DefaultConfig is set for keys that the app does not have yet (app.json env).
 	DefaultConfig map[string]cluster.Secret
-	// DefaultFormation is used for types without a quantity, on the first release only.
+	// DefaultFormation is used for types without a quantity, on the first release only;
+	// a type with a volume gets one at most.
 	DefaultFormation map[cluster.ProcessType]int
 }
 

@@ -97,6 +97,7 @@ func (c DestroyApp) apply(d *cluster.Draft) (Outcome, error) {
 			d.RemoveDomain(x.Host)
 		}
 	}
+	detachAll(d, c.Name)
 	app, err := d.State().App(c.Name) // again: the end of a deployment changes it
 	if err != nil {
 		return Outcome{}, err

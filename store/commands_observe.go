@@ -17,6 +17,7 @@ func (c Observe) apply(d *cluster.Draft) (Outcome, error) {
 		news.Observation.Reason = oneLine(news.Observation.Reason)
 		a.Observe(news.Observation, d.State().Index(), c.At)
 		d.PutAllocation(a)
+		written(d, &a)
 		c.audit(d, found, &a)
 		changed++
 	}

@@ -106,10 +106,11 @@ func (c ApplyPlan) place(d *cluster.Draft) int {
 			continue
 		}
 		load.add(p.Node, need)
+		mounts := mount(d, p)
 		d.PutAllocation(cluster.Allocation{
 			ID:  cluster.AllocationID(fmt.Sprintf("a-%d", d.NextSequence())),
 			App: p.App, Type: p.Type, Slot: p.Slot, Attempt: p.Attempt, Release: p.Release, Generation: p.Generation,
-			Node: p.Node, CreatedAt: c.At,
+			Node: p.Node, CreatedAt: c.At, Mounts: mounts,
 			Desired: cluster.DesiredRun, DesiredIndex: d.State().Index(), DesiredAt: c.At, ObservedIndex: d.State().Index(),
 		})
 		placed++

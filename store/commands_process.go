@@ -24,6 +24,9 @@ func (c Scale) apply(d *cluster.Draft) (Outcome, error) {
 		if err := checkQuantity(d.State(), &app, t, n); err != nil {
 			return Outcome{}, err
 		}
+		if err := singleUser(d.State(), c.App, t, n); err != nil {
+			return Outcome{}, err
+		}
 		if before := app.Quantity(t); before != n {
 			changes = append(changes, fmt.Sprintf("%s %d → %d", t, before, n))
 		}

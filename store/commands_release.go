@@ -31,6 +31,9 @@ func (c CreateRelease) apply(d *cluster.Draft) (Outcome, error) {
 		app.Formation = cluster.CloneConfig(app.Formation)
 		for t, n := range c.DefaultFormation { // each type once: order does not matter
 			if _, set := app.Formation[t]; !set {
+				if singleUser(d.State(), c.App, t, n) != nil {
+					n = 1
+				}
 				app.Formation[t] = n
 			}
 		}

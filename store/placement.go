@@ -45,8 +45,8 @@ func (l load) fits(s *cluster.State, id cluster.NodeID, r reservation) bool {
 }
 
 // admissible reports whether p may be placed at all, and what it takes: its app
-// and release still want it, its node takes replicas of that architecture, and no
-// attempt of its slot is as new.
+// and release still want it, its node takes replicas of that architecture and
+// has the type's volumes for it alone, and no attempt of its slot is as new.
 func admissible(s *cluster.State, p cluster.Placement) (reservation, bool) {
 	app, err := s.App(p.App)
 	if err != nil || app.Destroying || p.Slot < 1 || p.Slot > cluster.MaxReplicas || p.Attempt < 1 {
@@ -66,6 +66,9 @@ func admissible(s *cluster.State, p cluster.Placement) (reservation, bool) {
 	}
 	n, err := s.Node(p.Node)
 	if err != nil || !n.Schedulable() || r.Image.Arch != "" && n.Arch != "" && r.Image.Arch != n.Arch {
+		return reservation{}, false
+	}
+	if !mountable(s, p) {
 		return reservation{}, false
 	}
 	for a := range s.AllocationsOf(p.App) {

@@ -52,6 +52,7 @@ func (g *commands) draw() Command {
 	kinds := []func() Command{
 		g.drawApp, g.drawConfig, g.drawRelease, g.drawRelease, g.drawPlan, g.drawPlan, g.drawPlan, g.drawPlan,
 		g.drawObserve, g.drawObserve, g.drawNode, g.drawBuild, g.drawDomain, g.drawToken, g.drawFile, g.drawScale,
+		g.drawVolume, g.drawVolume,
 	}
 	return rapid.SampledFrom(kinds).Draw(g.t, "kind")()
 }
@@ -221,6 +222,7 @@ func TestInvariantsHoldAfterEveryCommand(t *testing.T) {
 			checkCapacity(rt, before, r.state, c)
 			checkApps(rt, r.state)
 			checkForward(rt, before, r.state)
+			checkVolumes(rt, before, r.state, c)
 		}
 	})
 }

@@ -29,6 +29,11 @@ const (
 	typeAcquireLock
 	typeReleaseLock
 	typeAudit
+	typeCreateVolume
+	typeAttachVolume
+	typeDetachVolume
+	typeDestroyVolume
+	typeForgetVolumes
 	typesEnd // keep last
 )
 
@@ -86,6 +91,23 @@ func newCommand(t CommandType) Command {
 		return &ReleaseLock{}
 	case typeAudit:
 		return &Audit{}
+	}
+	return newVolumeCommand(t)
+}
+
+// newVolumeCommand is newCommand's part about volumes.
+func newVolumeCommand(t CommandType) Command {
+	switch t {
+	case typeCreateVolume:
+		return &CreateVolume{}
+	case typeAttachVolume:
+		return &AttachVolume{}
+	case typeDetachVolume:
+		return &DetachVolume{}
+	case typeDestroyVolume:
+		return &DestroyVolume{}
+	case typeForgetVolumes:
+		return &ForgetVolumes{}
 	}
 	return nil
 }
@@ -164,3 +186,18 @@ func (c ReleaseLock) Type() CommandType { return typeReleaseLock }
 
 // Type implements Command.
 func (c Audit) Type() CommandType { return typeAudit }
+
+// Type implements Command.
+func (c CreateVolume) Type() CommandType { return typeCreateVolume }
+
+// Type implements Command.
+func (c AttachVolume) Type() CommandType { return typeAttachVolume }
+
+// Type implements Command.
+func (c DetachVolume) Type() CommandType { return typeDetachVolume }
+
+// Type implements Command.
+func (c DestroyVolume) Type() CommandType { return typeDestroyVolume }
+
+// Type implements Command.
+func (c ForgetVolumes) Type() CommandType { return typeForgetVolumes }
