@@ -82,10 +82,10 @@ func TestFaultReboot(t *testing.T) {
 	m.must(other, "apps", "create", "other")
 	m.push(other)
 	for range 3 {
-		m.testbed(t, "kill", m.index)
+		m.bed.must(t, "kill", "1")
 		<-m.exited
 		began := time.Now()
-		m.testbed(t, "start", m.index)
+		m.bed.must(t, "start", "1")
 		booted := time.Since(began)
 		m.start()
 		ready := time.Since(began)
