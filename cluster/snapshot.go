@@ -20,6 +20,9 @@ type Snapshot struct {
 	Events      []Event      `json:"events"`
 	Files       []File       `json:"files"`
 	Locks       []Lock       `json:"locks"`
+	// Snapshots of versions before these tables have none of them, which is empty.
+	Joins   []Join    `json:"joins"`
+	Removed []Removed `json:"removed"`
 }
 
 // Snapshot returns s as plain data.
@@ -29,7 +32,7 @@ func (s *State) Snapshot() *Snapshot {
 		Apps: values(s.apps), Releases: values(s.releases), Builds: values(s.builds),
 		Deployments: values(s.deployments), Allocations: values(s.allocations), Nodes: values(s.nodes),
 		Domains: values(s.domains), Volumes: values(s.volumes), Tokens: values(s.tokens), Events: values(s.events),
-		Files: values(s.files), Locks: values(s.locks),
+		Files: values(s.files), Locks: values(s.locks), Joins: values(s.joins), Removed: values(s.removed),
 	}
 }
 
@@ -80,6 +83,12 @@ func (p *Snapshot) State() *State {
 	}
 	for _, l := range p.Locks {
 		d.PutLock(l)
+	}
+	for _, j := range p.Joins {
+		d.PutJoin(j)
+	}
+	for _, r := range p.Removed {
+		d.PutRemoved(r)
 	}
 	return d.State()
 }

@@ -22,7 +22,7 @@ func grow(t *rapid.T) *State {
 		d := s.Draft(uint64(i + 1))
 		name := app.Draw(t, "app")
 		n := d.NextSequence()
-		switch rapid.IntRange(0, 14).Draw(t, "change") {
+		switch rapid.IntRange(0, 15).Draw(t, "change") {
 		case 0:
 			d.PutApp(App{Name: name, CreatedAt: epoch, Config: map[string]Secret{"A": {Key: "k", Box: []byte("x")}}})
 		case 1:
@@ -47,6 +47,9 @@ func grow(t *rapid.T) *State {
 		case 10:
 			d.PutFile(File{Key: string(name) + "/f"})
 			d.PutLock(Lock{Name: string(name)})
+		case 15:
+			d.PutJoin(Join{ID: TokenID(name), Hash: []byte("hash"), Key: []byte("key"), Node: "n"})
+			d.PutRemoved(Removed{Node: NodeID(name), Name: "host", At: epoch, Until: epoch})
 		case 11:
 			d.RemoveApp(name)
 		case 12:

@@ -30,6 +30,8 @@ type State struct {
 	events      table[string, Event] // zero-padded index "/" n
 	files       table[string, File]
 	locks       table[string, Lock]
+	joins       table[TokenID, Join]
+	removed     table[NodeID, Removed]
 }
 
 // Index is the Raft index of the last command in s.

@@ -21,8 +21,9 @@ import (
 
 const (
 	authorityLife = 10 * 365 * 24 * time.Hour
-	// nodeLife is architecture.md's 30 days; certificates renew at two thirds of it.
-	nodeLife = 30 * 24 * time.Hour
+	// NodeLife is how long a node's certificate is good: architecture.md's 30 days.
+	// Certificates renew at two thirds of it.
+	NodeLife = 30 * 24 * time.Hour
 	hostLife = 90 * 24 * time.Hour
 	// skew lets a freshly made certificate be valid on a host whose clock is behind.
 	skew = 5 * time.Minute
@@ -90,8 +91,10 @@ func (a *Authority) KeyPEM() cluster.Redacted {
 }
 
 // Fingerprint is "sha256:" and 64 hex digits of the certificate.
-func (a *Authority) Fingerprint() string {
-	sum := sha256.Sum256(a.cert.Raw)
+func (a *Authority) Fingerprint() string { return fingerprint(a.cert) }
+
+func fingerprint(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.Raw)
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 

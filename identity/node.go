@@ -2,8 +2,6 @@ package identity
 
 import (
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -43,20 +41,37 @@ type Node struct {
 
 // NewNode makes a fresh key and certificate for a host, good for 30 days.
 func (a *Authority) NewNode(id cluster.NodeID, role Role, ips []net.IP, now time.Time) (*Node, error) {
+	template, err := nodeTemplate(id, role, ips, now)
+	if err != nil {
+		return nil, err
+	}
+	k, err := NewKey()
+	if err != nil {
+		return nil, err
+	}
+	der, err := a.sign(template, k.key.Public())
+	if err != nil {
+		return nil, fmt.Errorf("sign certificate of node %s: %w", id, err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("read back certificate of node %s: %w", id, err)
+	}
+	return &Node{ID: id, Role: role, ca: a.cert, cert: cert, key: k.key}, nil
+}
+
+// nodeTemplate is what a node's certificate says.
+func nodeTemplate(id cluster.NodeID, role Role, ips []net.IP, now time.Time) (*x509.Certificate, error) {
 	if err := id.Validate(); err != nil {
 		return nil, err
 	}
 	if role != RoleServer && role != RoleAgent {
 		return nil, cluster.Invalid("role", "a node cannot have the role %s", role)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("make key of node %s: %w", id, err)
-	}
 	template := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: string(id), OrganizationalUnit: []string{role.String()}, Organization: []string{"paas"}},
 		NotBefore:   now.Add(-skew),
-		NotAfter:    now.Add(nodeLife),
+		NotAfter:    now.Add(NodeLife),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		URIs:        []*url.URL{nodeURI(id, role)},
@@ -68,15 +83,7 @@ func (a *Authority) NewNode(id cluster.NodeID, role Role, ips []net.IP, now time
 		template.DNSNames = []string{"localhost", serverName}
 		template.IPAddresses = ips
 	}
-	der, err := a.sign(template, key.Public())
-	if err != nil {
-		return nil, fmt.Errorf("sign certificate of node %s: %w", id, err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, fmt.Errorf("read back certificate of node %s: %w", id, err)
-	}
-	return &Node{ID: id, Role: role, ca: a.cert, cert: cert, key: key}, nil
+	return template, nil
 }
 
 // Save writes n into dir, which is made if it is missing: one file, 0600,

@@ -340,7 +340,7 @@ func TestRoleText(t *testing.T) {
 	if err := r.UnmarshalText([]byte("root")); err == nil {
 		t.Error("an unknown role was read")
 	}
-	if Role(9).String() != "unknown" {
+	if Role(9).String() != "unknown(9)" {
 		t.Error("an unknown role has a name")
 	}
 }

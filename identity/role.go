@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"fmt"
 	"slices"
 
 	"paas/cluster"
@@ -22,7 +23,7 @@ func (r Role) String() string {
 	if int(r) < len(roleNames) {
 		return roleNames[r]
 	}
-	return "unknown"
+	return fmt.Sprintf("unknown(%d)", r)
 }
 
 // MarshalText implements encoding.TextMarshaler.

@@ -20,12 +20,16 @@ var tokenRE = regexp.MustCompile(`^paas_[0-9a-f]{12}_[A-Za-z0-9_-]{43}$`)
 // its public ID, and the hash that is kept. The secret has 256 random bits, so a
 // plain SHA-256 of it cannot be guessed back.
 func NewToken() (text string, id cluster.TokenID, hash []byte) {
+	id, secret := drawSecret()
+	return tokenPrefix + string(id) + "_" + secret, id, hashToken(secret)
+}
+
+// drawSecret draws a public ID and a secret of 256 bits.
+func drawSecret() (id cluster.TokenID, secret string) {
 	public, private := make([]byte, 6), make([]byte, 32)
 	_, _ = rand.Read(public)  // never fails: crypto/rand aborts the process instead
 	_, _ = rand.Read(private) // the same
-	id = cluster.TokenID(hex.EncodeToString(public))
-	secret := base64.RawURLEncoding.EncodeToString(private)
-	return tokenPrefix + string(id) + "_" + secret, id, hashToken(secret)
+	return cluster.TokenID(hex.EncodeToString(public)), base64.RawURLEncoding.EncodeToString(private)
 }
 
 // ParseToken splits a token's text; KindUnauthenticated when it is none. The

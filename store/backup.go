@@ -112,7 +112,7 @@ func RestoreBackup(dir string, node cluster.NodeID, address string, r io.Reader)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(seed(st, c, withoutServers(s)), st.close()); err != nil {
+	if err := errors.Join(seed(st, c, withoutServers(s, node)), st.close()); err != nil {
 		return fmt.Errorf("restore backup: %w", err)
 	}
 	return nil
@@ -120,13 +120,16 @@ func RestoreBackup(dir string, node cluster.NodeID, address string, r io.Reader)
 
 // withoutServers drops the servers of the cluster that a backup is of, and ends the
 // builds that they had under way: a restore is for the day on which they are gone,
-// and none of them comes back as who it was. What ran on them is replaced and
-// forgotten. Hosts that are agents only stay.
-func withoutServers(s *cluster.State) *cluster.State {
+// and none of them but node may come back as who it was. What ran on them is
+// replaced and forgotten. Hosts that are agents only stay.
+func withoutServers(s *cluster.State, node cluster.NodeID) *cluster.State {
 	d := s.Draft(s.Index())
 	for n := range s.Nodes() {
 		if n.Server {
 			d.RemoveNode(n.ID)
+			if n.ID != node {
+				d.PutRemoved(cluster.Removed{Node: n.ID, Name: n.Name}) // its certificate is as good as ever
+			}
 		}
 	}
 	for app := range s.Apps() {

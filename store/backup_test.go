@@ -78,9 +78,12 @@ func TestRestoreLeavesLostServersBehind(t *testing.T) {
 	gone.Server = true
 	r.must(RegisterNode{By: by(20), Node: gone})
 	build := r.must(StartBuild{By: by(21), App: "blog", Node: nodeA}).Build
-	s := withoutServers(r.state)
-	if _, err := s.Node(nodeA); err == nil {
-		t.Error("the lost server is still a node")
+	s := withoutServers(r.state, "cccccccccccccccc")
+	if _, err := s.Node(nodeA); err == nil || !s.WasRemoved(nodeA) {
+		t.Error("the lost server may come back as who it was")
+	}
+	if withoutServers(r.state, nodeA).WasRemoved(nodeA) {
+		t.Error("the server that restores is shut out")
 	}
 	if _, err := s.Node(nodeB); err != nil {
 		t.Error("an agent was lost with the server")

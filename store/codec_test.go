@@ -31,6 +31,8 @@ func everyCommand() []Command {
 		CreateVolume{By: by(1), App: "blog", Name: "data", Node: nodeA}, AttachVolume{By: by(1), App: "blog", Name: "data", Process: "web", Path: "/data"},
 		DetachVolume{By: by(1), App: "blog", Name: "data"}, DestroyVolume{By: by(1), App: "blog", Name: "data"},
 		ForgetVolumes{By: by(1), Node: nodeA, Volumes: []cluster.VolumeID{"vol-1"}},
+		CreateJoin{By: by(1), Join: join("000000000001", 60)}, redeem(1, "000000000001", 1, nodeB), RevokeJoin{By: by(1), ID: "000000000001"},
+		RemoveNode{By: by(1), ID: nodeB, Until: epoch, Force: true},
 	}
 }
 
@@ -87,6 +89,7 @@ func TestCommandNumbersAreForEver(t *testing.T) {
 	for want, got := range map[CommandType]CommandType{
 		1: typeBootstrap, 2: typeCreateApp, 5: typeChangeConfig, 8: typeCreateRelease, 12: typeApplyPlan,
 		13: typeObserve, 17: typeRemoveDomain, 20: typeRevokeToken, 24: typeReleaseLock, 25: typeAudit,
+		31: typeCreateJoin, 34: typeRemoveNode,
 	} {
 		if got != want {
 			t.Errorf("a command has number %d in place of %d", got, want)

@@ -32,6 +32,7 @@ type Outcome struct {
 	Release    cluster.ReleaseVersion
 	Deployment cluster.DeploymentID
 	Build      cluster.BuildID
+	Node       cluster.NodeID
 	// Rejected lists placements of a plan that no longer fitted.
 	Rejected int
 }
@@ -174,6 +175,39 @@ type SetNodeState struct {
 	By
 	ID    cluster.NodeID
 	State cluster.NodeState
+}
+
+// RemoveNode ends a node's membership: its record goes, and its certificate is
+// refused from then on. It is refused for a node that runs something, unless the
+// node is down or Force is set: its replicas are then replaced elsewhere.
+type RemoveNode struct {
+	By
+	ID cluster.NodeID
+	// Until is when no certificate of the node can be valid any more.
+	Until time.Time
+	Force bool
+}
+
+// CreateJoin stores the hash of a join string's secret.
+type CreateJoin struct {
+	By
+	Join cluster.Join
+}
+
+// RedeemJoin uses up a join string and makes the host a node: Outcome.Node. The
+// same key may come again and gets the same node; KindUnauthenticated for any
+// other. Node.Server is the role that the host asks for; it must be the string's.
+type RedeemJoin struct {
+	By
+	ID   cluster.TokenID
+	Key  []byte // SHA-256 of the host's public key
+	Node cluster.Node
+}
+
+// RevokeJoin makes a join string good for nothing. A host that joined with it stays.
+type RevokeJoin struct {
+	By
+	ID cluster.TokenID
 }
 
 // AddDomain routes a host name to an app.

@@ -12,6 +12,10 @@ func (c RegisterNode) apply(d *cluster.Draft) (Outcome, error) {
 	if err := n.Validate(); err != nil {
 		return Outcome{}, err
 	}
+	if d.State().WasRemoved(n.ID) {
+		return Outcome{}, cluster.Errorf(cluster.KindForbidden, "node_removed", "node %s was removed from the cluster", n.Name).
+			WithHint("let the host join anew: paas join create")
+	}
 	known, err := d.State().Node(n.ID)
 	if err != nil {
 		if n.State > cluster.NodeDown {

@@ -52,7 +52,7 @@ func (g *commands) draw() Command {
 	kinds := []func() Command{
 		g.drawApp, g.drawConfig, g.drawRelease, g.drawRelease, g.drawPlan, g.drawPlan, g.drawPlan, g.drawPlan,
 		g.drawObserve, g.drawObserve, g.drawNode, g.drawBuild, g.drawDomain, g.drawToken, g.drawFile, g.drawScale,
-		g.drawVolume, g.drawVolume,
+		g.drawVolume, g.drawVolume, g.drawJoin,
 	}
 	return rapid.SampledFrom(kinds).Draw(g.t, "kind")()
 }
@@ -125,6 +125,19 @@ func (g *commands) drawNode() Command {
 			State: cluster.NodeUp, MemoryBytes: rapid.Int64Range(0, 1<<30).Draw(g.t, "memory"), CPUMilli: 1000, Labels: map[string]string{"disk": "ssd", "rack": "1"}}}
 	}
 	return SetNodeState{By: g.by(), ID: g.node(), State: pick(g.t, "node state", cluster.NodeUp, cluster.NodeUp, cluster.NodeDown)}
+}
+
+func (g *commands) drawJoin() Command {
+	id := pick[cluster.TokenID](g.t, "join", "000000000001", "000000000002")
+	switch rapid.IntRange(0, 3).Draw(g.t, "join command") {
+	case 0:
+		return CreateJoin{By: g.by(), Join: join(id, g.now+rapid.IntRange(-10, 200000).Draw(g.t, "good for"))}
+	case 1:
+		return redeem(g.now, id, byte(rapid.IntRange(1, 2).Draw(g.t, "key")), pick(g.t, "new node", nodeB, cluster.NodeID("cccccccccccccccc")))
+	case 2:
+		return RevokeJoin{By: g.by(), ID: id}
+	}
+	return RemoveNode{By: g.by(), ID: g.node(), Until: epoch, Force: rapid.Bool().Draw(g.t, "force")}
 }
 
 func (g *commands) drawBuild() Command {

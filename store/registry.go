@@ -34,15 +34,61 @@ const (
 	typeDetachVolume
 	typeDestroyVolume
 	typeForgetVolumes
+	typeCreateJoin
+	typeRedeemJoin
+	typeRevokeJoin
+	typeRemoveNode
 	typesEnd // keep last
 )
 
 // newCommand returns an empty command of type t to decode into; nil if this
 // server does not know t.
 func newCommand(t CommandType) Command {
+	if c := newAppCommand(t); c != nil {
+		return c
+	}
 	switch t {
 	case typeBootstrap:
 		return &Bootstrap{}
+	case typeApplyPlan:
+		return &ApplyPlan{}
+	case typeObserve:
+		return &Observe{}
+	case typeRegisterNode:
+		return &RegisterNode{}
+	case typeSetNodeState:
+		return &SetNodeState{}
+	case typeCreateToken:
+		return &CreateToken{}
+	case typeExchangeToken:
+		return &ExchangeToken{}
+	case typeRevokeToken:
+		return &RevokeToken{}
+	case typePutFile:
+		return &PutFile{}
+	case typeDeleteFile:
+		return &DeleteFile{}
+	case typeAcquireLock:
+		return &AcquireLock{}
+	case typeReleaseLock:
+		return &ReleaseLock{}
+	case typeAudit:
+		return &Audit{}
+	case typeCreateJoin:
+		return &CreateJoin{}
+	case typeRedeemJoin:
+		return &RedeemJoin{}
+	case typeRevokeJoin:
+		return &RevokeJoin{}
+	case typeRemoveNode:
+		return &RemoveNode{}
+	}
+	return nil
+}
+
+// newAppCommand is newCommand for what people do with apps.
+func newAppCommand(t CommandType) Command {
+	switch t {
 	case typeCreateApp:
 		return &CreateApp{}
 	case typeUpdateApp:
@@ -63,34 +109,10 @@ func newCommand(t CommandType) Command {
 		return &StartBuild{}
 	case typeFinishBuild:
 		return &FinishBuild{}
-	case typeApplyPlan:
-		return &ApplyPlan{}
-	case typeObserve:
-		return &Observe{}
-	case typeRegisterNode:
-		return &RegisterNode{}
-	case typeSetNodeState:
-		return &SetNodeState{}
 	case typeAddDomain:
 		return &AddDomain{}
 	case typeRemoveDomain:
 		return &RemoveDomain{}
-	case typeCreateToken:
-		return &CreateToken{}
-	case typeExchangeToken:
-		return &ExchangeToken{}
-	case typeRevokeToken:
-		return &RevokeToken{}
-	case typePutFile:
-		return &PutFile{}
-	case typeDeleteFile:
-		return &DeleteFile{}
-	case typeAcquireLock:
-		return &AcquireLock{}
-	case typeReleaseLock:
-		return &ReleaseLock{}
-	case typeAudit:
-		return &Audit{}
 	}
 	return newVolumeCommand(t)
 }
@@ -201,3 +223,15 @@ func (c DestroyVolume) Type() CommandType { return typeDestroyVolume }
 
 // Type implements Command.
 func (c ForgetVolumes) Type() CommandType { return typeForgetVolumes }
+
+// Type implements Command.
+func (c CreateJoin) Type() CommandType { return typeCreateJoin }
+
+// Type implements Command.
+func (c RedeemJoin) Type() CommandType { return typeRedeemJoin }
+
+// Type implements Command.
+func (c RevokeJoin) Type() CommandType { return typeRevokeJoin }
+
+// Type implements Command.
+func (c RemoveNode) Type() CommandType { return typeRemoveNode }
