@@ -18,6 +18,7 @@ type filter struct {
 // filters in the order in which they are asked: what an operator did or has to
 // repair comes before what is merely full.
 var filters = []filter{
+	{"without its volume", func(h *host, d demand) bool { return d.pin == "" || d.pin == h.node.ID }, func(_ *host, d demand) string { return d.pinned }},
 	{"without apps", func(h *host, _ demand) bool { return h.node.Apps }, says("runs no apps")},
 	{"down", func(h *host, _ demand) bool { return h.node.State == cluster.NodeUp }, says("down")},
 	{"cordoned", func(h *host, _ demand) bool { return !h.node.Cordoned }, says("cordoned")},

@@ -27,6 +27,8 @@ type group struct {
 	removed    bool // the target release does not have the type
 	generation uint64
 	demand     demand
+	volumes    []*cluster.Volume
+	held       bool // somebody who holds one of volumes has not ended
 	replicas   []*replica
 	slots      []slot // index 0 is slot 1
 	spread     *spread
@@ -73,6 +75,9 @@ func (p *pass) view(app *cluster.App) (*appView, bool) {
 		v.replicas[i] = p.look(v, a)
 	}
 	v.buildGroups()
+	for _, g := range v.groups {
+		p.bind(v, g)
+	}
 	return v, true
 }
 
@@ -193,8 +198,11 @@ func (r *replica) dead() bool { return r.a.Observed.State.Terminal() }
 // present reports whether r runs or will, and can be counted on to be there.
 func (r *replica) present() bool { return r.running() && !r.lost() && !r.dead() }
 
-// evicted reports whether r has to leave its node while that still works.
-func (r *replica) evicted() bool { return r.node != nil && (r.node.Draining || !r.node.Apps) }
+// evicted reports whether r has to leave its node while that still works. One with a
+// volume could run nowhere else: it serves until its node ends.
+func (r *replica) evicted() bool {
+	return !r.bound() && r.node != nil && (r.node.Draining || !r.node.Apps)
+}
 
 // sound reports whether r may keep its slot.
 func (r *replica) sound() bool { return r.fresh && r.present() && !r.evicted() && !r.ailing() }

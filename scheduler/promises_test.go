@@ -103,7 +103,9 @@ func (s *sim) checkMinimum(p *cluster.Plan, gone leaving) {
 			if !s.serving(a) {
 				continue
 			}
-			before[a.Type]++
+			if !s.bars(a) {
+				before[a.Type]++
+			}
 			if !gone[a.ID] {
 				after[a.Type]++
 			}
@@ -127,7 +129,7 @@ func (s *sim) checkLeast(p *cluster.Plan, gone leaving) {
 		}
 		before, after := map[cluster.ProcessType]int{}, map[cluster.ProcessType]int{}
 		for a := range s.state.AllocationsOf(app.Name) {
-			if s.lasts(a) {
+			if s.lasts(a) && !s.bars(a) {
 				before[a.Type]++
 			}
 			if s.asked(a) && !gone[a.ID] {
@@ -192,6 +194,9 @@ func (s *sim) target(app *cluster.App) *cluster.Release {
 func (s *sim) checkSpread(p *cluster.Plan, gone leaving) {
 	s.t.Helper()
 	for i, x := range p.Place {
+		if len(s.state.AttachedTo(x.App, x.Type)) > 0 {
+			continue // it goes where its data is
+		}
 		count := map[string]int{}
 		for n := range s.state.Nodes() {
 			if n.Schedulable() && s.needs(x.App, x.Release, x.Type) <= n.MemoryBytes {

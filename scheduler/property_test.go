@@ -66,7 +66,7 @@ func (c *chaos) actions() map[string]func(*rapid.T) {
 		"scale": func(t *rapid.T) {
 			if a := c.someApp(); a != nil {
 				typ := rapid.SampledFrom([]cluster.ProcessType{"web", "worker"}).Draw(t, "type")
-				c.scale(a.Name, typ, rapid.IntRange(0, 6).Draw(t, "n"))
+				c.scale(a.Name, typ, c.most(a, typ, rapid.IntRange(0, 6).Draw(t, "n")))
 			}
 		},
 		"restart": func(*rapid.T) {
@@ -74,7 +74,8 @@ func (c *chaos) actions() map[string]func(*rapid.T) {
 				c.restart(a.Name, "web")
 			}
 		},
-		"node": c.randomNode,
+		"node":   c.randomNode,
+		"volume": c.volumeActions,
 		"sicken": func(t *rapid.T) {
 			c.afflict(t, cluster.AllocationUnhealthy)
 		},

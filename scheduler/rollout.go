@@ -19,6 +19,7 @@ const (
 func (p *pass) retire(v *appView, g *group) {
 	p.retireLost(g)
 	p.retireFailed(g)
+	p.makeWay(v, g)
 	if g.removed && v.rolling != nil && !v.complete() {
 		return // an old type serves until the new release stands
 	}
@@ -198,6 +199,10 @@ func (p *pass) want(v *appView, g *group) {
 	for i := range g.slots {
 		s := &g.slots[i]
 		if s.keeper != nil {
+			continue
+		}
+		if g.held {
+			p.waitForVolume(v, g, i+1)
 			continue
 		}
 		n := need{app: v.app.Name, release: v.target.Version, group: g, slot: i + 1, attempt: s.attempt + 1, last: s.last, since: p.now}

@@ -239,6 +239,7 @@ func (s *sim) commitPlacement(d *cluster.Draft, x cluster.Placement) {
 	if err != nil || !n.Schedulable() {
 		s.t.Fatalf("%s.%d placed on %s, which is not schedulable", x.Type, x.Slot, x.Node)
 	}
+	mounts := s.mount(d, x)
 	r, err := st.Release(x.App, x.Release)
 	if err != nil {
 		s.t.Fatal(err)
@@ -254,7 +255,7 @@ func (s *sim) commitPlacement(d *cluster.Draft, x cluster.Placement) {
 	d.PutAllocation(cluster.Allocation{
 		ID:  cluster.AllocationID(fmt.Sprintf("a-%d", d.NextSequence())),
 		App: x.App, Type: x.Type, Slot: x.Slot, Attempt: x.Attempt, Release: x.Release, Generation: x.Generation,
-		Node: x.Node, CreatedAt: s.now, Desired: cluster.DesiredRun, DesiredIndex: st.Index(), DesiredAt: s.now,
+		Node: x.Node, CreatedAt: s.now, Mounts: mounts, Desired: cluster.DesiredRun, DesiredIndex: st.Index(), DesiredAt: s.now,
 	})
 }
 

@@ -23,6 +23,8 @@ type demand struct {
 	memory   int64
 	cpuMilli int64
 	arch     string
+	pin      cluster.NodeID // where the data of its volumes is; "" is anywhere
+	pinned   string         // that, for people
 }
 
 func newWorld(s *cluster.State) *world {
