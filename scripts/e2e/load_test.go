@@ -33,8 +33,17 @@ type load struct {
 	mu     sync.Mutex
 	began  time.Time
 	took   []time.Duration // of what was answered well
-	failed []string        // when, on which connection, and how
+	failed []failure
 }
+
+// failure is a request that was not answered well.
+type failure struct {
+	began time.Time
+	took  time.Duration
+	text  string // when, on which connection, and how
+}
+
+func (f failure) String() string { return f.text }
 
 var connections = [4]string{"new", "kept HTTP/1.1", "new", "kept HTTP/2"}
 
@@ -89,8 +98,8 @@ func (l *load) once(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if bad != "" {
-		l.failed = append(l.failed, fmt.Sprintf("%.2fs after the start, %s, after %v: %s",
-			began.Sub(l.began).Seconds(), connections[n%4], took.Round(time.Millisecond), bad))
+		l.failed = append(l.failed, failure{began, took, fmt.Sprintf("%.2fs after the start, %s, after %v: %s",
+			began.Sub(l.began).Seconds(), connections[n%4], took.Round(time.Millisecond), bad)})
 		return
 	}
 	l.took = append(l.took, took)
@@ -154,15 +163,27 @@ func percentile(all []time.Duration, p float64) time.Duration {
 // request that failed. It returns how many there were.
 func (l *load) stop(t testing.TB) int {
 	t.Helper()
+	return l.stopButFor(t, func(failure) bool { return false })
+}
+
+// stopButFor is stop for a load of which some requests may fail.
+func (l *load) stopButFor(t testing.TB, excused func(failure) bool) int {
+	t.Helper()
 	l.cancel()
 	l.work.Wait()
 	for _, c := range l.clients {
 		c.CloseIdleConnections()
 	}
-	t.Logf("%s: %d requests, %d failed, p50 %v, p99 %v, slowest %v", l.url, l.count(), len(l.failed),
+	var bad []string
+	for _, f := range l.failed {
+		if !excused(f) {
+			bad = append(bad, f.text)
+		}
+	}
+	t.Logf("%s: %d requests, %d failed (%d excused), p50 %v, p99 %v, slowest %v", l.url, l.count(), len(l.failed), len(l.failed)-len(bad),
 		l.percentile(50, 0).Round(time.Microsecond), l.percentile(99, 0).Round(time.Microsecond), l.percentile(100, 0).Round(time.Microsecond))
-	if len(l.failed) > 0 {
-		t.Errorf("%s: %d of %d requests failed:\n%s", l.url, len(l.failed), l.count(), strings.Join(l.failed[:min(20, len(l.failed))], "\n"))
+	if len(bad) > 0 {
+		t.Errorf("%s: %d of %d requests failed:\n%s", l.url, len(bad), l.count(), strings.Join(bad[:min(20, len(bad))], "\n"))
 	}
 	return l.count()
 }
