@@ -48,6 +48,7 @@
 //	cpu = 0.5                # a share that is always there, or "500m"; not a cap
 //	stop_grace = "30s"       # from SIGTERM to SIGKILL
 //	check = { kind = "http", path = "/healthz", boot = "60s", interval = "5s", timeout = "5s", failures = 3 }
+//	constraints = ["disk=ssd", "zone!=c"] # which nodes may run it: labels, zone, name, arch
 //
 // # Commands
 //

@@ -61,7 +61,13 @@ type ProcessSettings struct {
 	CPUMilli    int64
 	StopGrace   time.Duration
 	Check       *cluster.Check
+	Constraints []cluster.Constraint
 	line        int
+}
+
+// bare reports whether p says nothing but its command.
+func (p *ProcessSettings) bare() bool {
+	return p.Entrypoint == "" && p.Port == 0 && p.MemoryBytes == 0 && p.CPUMilli == 0 && p.StopGrace == 0 && p.Check == nil && p.Constraints == nil
 }
 
 // Entrypoint says what becomes of an image's ENTRYPOINT when a process has a
@@ -292,8 +298,7 @@ func readProcesses(root tomlTable) map[cluster.ProcessType]ProcessSettings {
 // merge joins a plain command of [processes] with the table of the same type.
 func (t tomlTable) merge(key string, plain, table ProcessSettings) ProcessSettings {
 	command := plain.Command
-	plain.Command, plain.line = "", 0
-	if plain != (ProcessSettings{}) || table.Command != "" {
+	if !plain.bare() || table.Command != "" {
 		t.failHint(key, "remove one of the two", "process %q is described twice, in [processes] and in [process]", key)
 	}
 	table.Command = command
@@ -308,10 +313,11 @@ func readProcess(t tomlTable, key string) ProcessSettings {
 		return ProcessSettings{Command: command, line: line}
 	}
 	s := t.table(key)
-	s.only("command", "entrypoint", "port", "memory", "cpu", "stop_grace", "check")
+	s.only("command", "entrypoint", "port", "memory", "cpu", "stop_grace", "check", "constraints")
 	p := ProcessSettings{
 		Command: s.text("command"), Entrypoint: Entrypoint(s.text("entrypoint")), Port: s.integer("port", 1, 65535),
-		MemoryBytes: s.bytes("memory"), CPUMilli: s.milli("cpu"), StopGrace: s.duration("stop_grace", time.Hour), line: line,
+		MemoryBytes: s.bytes("memory"), CPUMilli: s.milli("cpu"), StopGrace: s.duration("stop_grace", time.Hour),
+		Constraints: s.constraints("constraints"), line: line,
 	}
 	s.checkCommand("command", p.Command)
 	if p.Entrypoint != "" && p.Entrypoint != EntrypointKeep && p.Entrypoint != EntrypointReplace {

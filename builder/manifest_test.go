@@ -32,7 +32,8 @@ func TestManifestExample(t *testing.T) {
 			"worker":  {Command: "bin/worker --queue default"},
 			"web": {
 				Command: "bin/serve --port $PORT", Entrypoint: EntrypointKeep, Port: 3000, MemoryBytes: 512 << 20, CPUMilli: 500, StopGrace: 30 * time.Second,
-				Check: &cluster.Check{Kind: cluster.CheckHTTP, Path: "/healthz", Boot: time.Minute, Interval: 5 * time.Second, Timeout: 5 * time.Second, Failures: 3},
+				Check:       &cluster.Check{Kind: cluster.CheckHTTP, Path: "/healthz", Boot: time.Minute, Interval: 5 * time.Second, Timeout: 5 * time.Second, Failures: 3},
+				Constraints: []cluster.Constraint{{Key: "disk", Value: "ssd"}, {Key: "zone", Not: true, Value: "c"}},
 			},
 		},
 	}
@@ -106,6 +107,8 @@ func TestManifestRefuses(t *testing.T) {
 		"two release commands": {"[deploy]\nrelease = \"a\"\n[processes]\nrelease = \"b\"\n", []string{"twice"}},
 		"bad port":             {"[process.web]\nport = 70000\n", []string{"line 2", "65535"}},
 		"bad memory":           {"[process.web]\nmemory = \"256\"\n", []string{"line 2", `memory = "256M"`}},
+		"bad constraint":       {"[process.web]\nconstraints = [\"disk\"]\n", []string{"line 2", "disk=ssd"}},
+		"constraint as text":   {"[process.web]\nconstraints = \"disk=ssd\"\n", []string{"line 2", "list of"}},
 		"bad cpu":              {"[process.web]\ncpu = \"half\"\n", []string{"line 2", "500m"}},
 		"bad check path":       {"[process.web]\ncheck = { path = \"healthz\" }\n", []string{"line 2", "/healthz"}},
 		"path of tcp check":    {"[process.web]\ncheck = { kind = \"tcp\", path = \"/\" }\n", []string{"line 2", "no path"}},

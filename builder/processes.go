@@ -68,7 +68,7 @@ func (s settings) process(t cluster.ProcessType, method Method, img imageFacts) 
 	set := s.manifest.Processes[t]
 	p := cluster.Process{
 		MemoryBytes: cluster.DefaultMemoryBytes, CPUMilli: cluster.DefaultCPUMilli,
-		StopGrace: cluster.DefaultStopGrace, Port: set.Port,
+		StopGrace: cluster.DefaultStopGrace, Port: set.Port, Constraints: set.Constraints,
 	}
 	if method == MethodStatic {
 		p.MemoryBytes = staticMemoryBytes

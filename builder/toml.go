@@ -216,6 +216,27 @@ func (t tomlTable) milli(key string) int64 {
 	return n
 }
 
+// constraints returns what a list of texts asks of nodes.
+func (t tomlTable) constraints(key string) []cluster.Constraint {
+	v, there := t.values[key]
+	if !there {
+		return nil
+	}
+	list, ok := v.([]any)
+	if !ok || len(list) > cluster.MaxConstraints {
+		t.failHint(key, fmt.Sprintf(`write it as %s = ["disk=ssd", "zone!=c"]`, key), "%s has to be a list of up to %d constraints", join(t.path, key), cluster.MaxConstraints)
+		return nil
+	}
+	var out []cluster.Constraint
+	for _, one := range list {
+		text, _ := one.(string)
+		c, err := cluster.ParseConstraint(text)
+		t.check(key, err)
+		out = append(out, c)
+	}
+	return out
+}
+
 // texts returns a table of strings; whole numbers and true or false become text.
 func (t tomlTable) texts(key string) map[string]string {
 	sub := t.table(key)

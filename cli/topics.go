@@ -95,6 +95,7 @@ how long one request may take
   stop_grace = "10s"
   entrypoint = "keep"             # or replace: what becomes of the image's own
   check = { path = "/healthz" }   # kind, boot, interval, timeout, failures
+  constraints = ["disk=ssd", "zone!=c"]  # which nodes may run it: labels, zone, name, arch
 `,
 	"procfile": `# Procfile: the commands that an app's processes are started with
 

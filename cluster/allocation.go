@@ -20,6 +20,9 @@ type Allocation struct {
 	CreatedAt  time.Time      `json:"created_at"`
 	// Mounts are the volumes of its process type when it was placed.
 	Mounts []Mount `json:"mounts,omitempty"`
+	// Moves is the attempt of the same slot whose place this one takes, for the sake
+	// of the spread alone; "" for all others.
+	Moves AllocationID `json:"moves,omitempty"`
 
 	// Desired is written by the scheduler and only moves forward.
 	Desired DesiredState `json:"desired"`
@@ -115,6 +118,9 @@ type Placement struct {
 	Release    ReleaseVersion `json:"release"`
 	Generation uint64         `json:"generation"`
 	Node       NodeID         `json:"node"`
+	// Moves is the allocation that the new one is to take the place of, for the sake of
+	// the spread: it is dropped if that one does not run any more.
+	Moves AllocationID `json:"moves,omitempty"`
 }
 
 // DeploymentUpdate moves a deployment forward. A zero State records progress only.

@@ -96,6 +96,18 @@ type Process struct {
 	MemoryBytes    int64         `json:"memory_bytes"`
 	CPUMilli       int64         `json:"cpu_milli"`     // reservation and weight; the cap is the host's, the same for all
 	StopGrace      time.Duration `json:"stop_grace_ns"` // SIGTERM to SIGKILL; 0 means DefaultStopGrace
+	// Constraints say which nodes may run it; all of them have to hold.
+	Constraints []Constraint `json:"constraints,omitempty"`
+}
+
+// RefusedBy returns the first constraint that n does not meet, or nil.
+func (p *Process) RefusedBy(n *Node) *Constraint {
+	for i := range p.Constraints {
+		if !p.Constraints[i].Admits(n) {
+			return &p.Constraints[i]
+		}
+	}
+	return nil
 }
 
 // Check is a process type's health check.

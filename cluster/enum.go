@@ -146,6 +146,24 @@ func (s *NodeState) UnmarshalText(b []byte) error {
 	return enumParse("node state", nodeStateNames, s, b)
 }
 
+// NodeSchedule is what an operator allows on a node.
+type NodeSchedule uint8
+
+const (
+	ScheduleUnknown  NodeSchedule = iota
+	ScheduleOpen                  // new allocations may come
+	ScheduleCordoned              // none come; those that are there stay
+	ScheduleDraining              // none come, and those that are there move away
+)
+
+var nodeScheduleNames = []string{"unknown", "open", "cordoned", "draining"}
+
+func (s NodeSchedule) String() string               { return enumName(nodeScheduleNames, s) }
+func (s NodeSchedule) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+func (s *NodeSchedule) UnmarshalText(b []byte) error {
+	return enumParse("node schedule", nodeScheduleNames, s, b)
+}
+
 // CheckKind says how a replica's health is seen.
 type CheckKind uint8
 

@@ -18,8 +18,10 @@ type Node struct {
 	Apps   bool `json:"apps"`
 
 	// Cordoned keeps new allocations away; Draining also moves away those it has.
-	Cordoned bool `json:"cordoned,omitempty"`
-	Draining bool `json:"draining,omitempty"`
+	// Operators write both, and OperatorLabels, which go before Labels of the same key.
+	Cordoned       bool              `json:"cordoned,omitempty"`
+	Draining       bool              `json:"draining,omitempty"`
+	OperatorLabels map[string]string `json:"operator_labels,omitempty"`
 
 	// State is the leader's judgement; StateAt is when it last changed.
 	State   NodeState `json:"state"`
@@ -33,6 +35,17 @@ type Node struct {
 	DockerVersion string            `json:"docker_version,omitempty"`
 	MemoryBytes   int64             `json:"memory_bytes"` // capacity for allocations
 	CPUMilli      int64             `json:"cpu_milli"`
+}
+
+// Schedule is what operators allow on n.
+func (n *Node) Schedule() NodeSchedule {
+	switch {
+	case n.Draining:
+		return ScheduleDraining
+	case n.Cordoned:
+		return ScheduleCordoned
+	}
+	return ScheduleOpen
 }
 
 // Schedulable reports whether new allocations may go to n.

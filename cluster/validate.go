@@ -115,6 +115,14 @@ func (p Process) validate(t ProcessType) error {
 	case p.StopGrace < 0 || p.StopGrace > maxWait:
 		return bad("stop grace %s is not between 0 and %s", p.StopGrace, maxWait)
 	}
+	if len(p.Constraints) > MaxConstraints {
+		return bad("it has %d constraints, the limit is %d", len(p.Constraints), MaxConstraints)
+	}
+	for _, c := range p.Constraints {
+		if err := c.Validate(); err != nil {
+			return bad("constraint %s: %s", quote(c.String()), err)
+		}
+	}
 	for _, arg := range p.Command {
 		if strings.ContainsRune(arg, 0) {
 			return bad("its command holds a NUL byte")
@@ -182,13 +190,8 @@ func (n *Node) Validate() error {
 	if err := ValidateLabel("zone", n.Zone); err != nil {
 		return err
 	}
-	for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
-		if err := ValidateLabel("label", k); err != nil {
-			return err
-		}
-		if err := ValidateLabel("label value", n.Labels[k]); err != nil {
-			return err
-		}
+	if err := ValidateLabels(n.Labels); err != nil {
+		return err
 	}
 	if n.MemoryBytes < 0 || n.MemoryBytes > maxMemoryBytes || n.CPUMilli < 0 || n.CPUMilli > maxCPUMilli {
 		return Invalid("node", "node %s reports an impossible size", quote(n.Name))

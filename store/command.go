@@ -210,6 +210,22 @@ type RevokeJoin struct {
 	ID cluster.TokenID
 }
 
+// ScheduleNode says what an operator allows on a node.
+type ScheduleNode struct {
+	By
+	ID       cluster.NodeID
+	Schedule cluster.NodeSchedule
+}
+
+// LabelNode sets and unsets labels of operators'. What the agent reports is not
+// theirs to unset.
+type LabelNode struct {
+	By
+	ID    cluster.NodeID
+	Set   map[string]string
+	Unset []string
+}
+
 // AddDomain routes a host name to an app.
 type AddDomain struct {
 	By

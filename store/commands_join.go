@@ -57,7 +57,7 @@ func (c RedeemJoin) apply(d *cluster.Draft) (Outcome, error) {
 	if _, err := s.Node(n.ID); err == nil || s.WasRemoved(n.ID) {
 		return Outcome{}, cluster.Conflict("node_exists", "node %s exists already", n.ID)
 	}
-	n.State, n.StateAt, n.CreatedAt, n.Cordoned, n.Draining = cluster.NodeUnknown, c.At, c.At, false, false
+	n.State, n.StateAt, n.CreatedAt, n.Cordoned, n.Draining, n.OperatorLabels = cluster.NodeUnknown, c.At, c.At, false, false, nil
 	used := *j
 	used.Key, used.UsedAt, used.Node = bytes.Clone(c.Key), c.At, n.ID
 	c.sweep(d)

@@ -110,7 +110,7 @@ func (c ApplyPlan) place(d *cluster.Draft) int {
 		d.PutAllocation(cluster.Allocation{
 			ID:  cluster.AllocationID(fmt.Sprintf("a-%d", d.NextSequence())),
 			App: p.App, Type: p.Type, Slot: p.Slot, Attempt: p.Attempt, Release: p.Release, Generation: p.Generation,
-			Node: p.Node, CreatedAt: c.At, Mounts: mounts,
+			Node: p.Node, CreatedAt: c.At, Mounts: mounts, Moves: p.Moves,
 			Desired: cluster.DesiredRun, DesiredIndex: d.State().Index(), DesiredAt: c.At, ObservedIndex: d.State().Index(),
 		})
 		placed++

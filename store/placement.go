@@ -65,7 +65,10 @@ func admissible(s *cluster.State, p cluster.Placement) (reservation, bool) {
 		return reservation{}, false
 	}
 	n, err := s.Node(p.Node)
-	if err != nil || !n.Schedulable() || r.Image.Arch != "" && n.Arch != "" && r.Image.Arch != n.Arch {
+	if err != nil || !n.Schedulable() || r.Image.Arch != "" && n.Arch != "" && r.Image.Arch != n.Arch || process.RefusedBy(n) != nil {
+		return reservation{}, false
+	}
+	if !movable(s, p) {
 		return reservation{}, false
 	}
 	if !mountable(s, p) {
@@ -77,4 +80,13 @@ func admissible(s *cluster.State, p cluster.Placement) (reservation, bool) {
 		}
 	}
 	return reservationOf(process), true
+}
+
+// movable reports whether what p is to take the place of still runs.
+func movable(s *cluster.State, p cluster.Placement) bool {
+	if p.Moves == "" {
+		return true
+	}
+	a, err := s.Allocation(p.Moves)
+	return err == nil && a.App == p.App && a.Type == p.Type && a.Slot == p.Slot && a.Desired == cluster.DesiredRun
 }

@@ -124,6 +124,13 @@ func (g *commands) drawNode() Command {
 		return RegisterNode{By: g.by(), Node: cluster.Node{ID: g.node(), Name: "host", Zone: pick(g.t, "zone", "a", "b"), Apps: true,
 			State: cluster.NodeUp, MemoryBytes: rapid.Int64Range(0, 1<<30).Draw(g.t, "memory"), CPUMilli: 1000, Labels: map[string]string{"disk": "ssd", "rack": "1"}}}
 	}
+	switch rapid.IntRange(0, 3).Draw(g.t, "operator") {
+	case 0:
+		return ScheduleNode{By: g.by(), ID: g.node(), Schedule: cluster.NodeSchedule(rapid.IntRange(0, 4).Draw(g.t, "schedule"))}
+	case 1:
+		return LabelNode{By: g.by(), ID: g.node(), Set: pick(g.t, "set", nil, map[string]string{"disk": "ssd", "rack": "2"}, map[string]string{"zone": "c"}),
+			Unset: pick(g.t, "unset", nil, []string{"rack"}, []string{"disk", "disk"})}
+	}
 	return SetNodeState{By: g.by(), ID: g.node(), State: pick(g.t, "node state", cluster.NodeUp, cluster.NodeUp, cluster.NodeDown)}
 }
 

@@ -38,6 +38,8 @@ const (
 	typeRedeemJoin
 	typeRevokeJoin
 	typeRemoveNode
+	typeScheduleNode
+	typeLabelNode
 	typesEnd // keep last
 )
 
@@ -54,10 +56,6 @@ func newCommand(t CommandType) Command {
 		return &ApplyPlan{}
 	case typeObserve:
 		return &Observe{}
-	case typeRegisterNode:
-		return &RegisterNode{}
-	case typeSetNodeState:
-		return &SetNodeState{}
 	case typeCreateToken:
 		return &CreateToken{}
 	case typeExchangeToken:
@@ -74,6 +72,17 @@ func newCommand(t CommandType) Command {
 		return &ReleaseLock{}
 	case typeAudit:
 		return &Audit{}
+	}
+	return newNodeCommand(t)
+}
+
+// newNodeCommand is newCommand for what becomes of nodes.
+func newNodeCommand(t CommandType) Command {
+	switch t {
+	case typeRegisterNode:
+		return &RegisterNode{}
+	case typeSetNodeState:
+		return &SetNodeState{}
 	case typeCreateJoin:
 		return &CreateJoin{}
 	case typeRedeemJoin:
@@ -82,6 +91,10 @@ func newCommand(t CommandType) Command {
 		return &RevokeJoin{}
 	case typeRemoveNode:
 		return &RemoveNode{}
+	case typeScheduleNode:
+		return &ScheduleNode{}
+	case typeLabelNode:
+		return &LabelNode{}
 	}
 	return nil
 }
@@ -235,3 +248,9 @@ func (c RevokeJoin) Type() CommandType { return typeRevokeJoin }
 
 // Type implements Command.
 func (c RemoveNode) Type() CommandType { return typeRemoveNode }
+
+// Type implements Command.
+func (c ScheduleNode) Type() CommandType { return typeScheduleNode }
+
+// Type implements Command.
+func (c LabelNode) Type() CommandType { return typeLabelNode }
