@@ -72,12 +72,12 @@ func (c *control) accept() {
 			if secure.HandshakeContext(c.ctx) != nil {
 				return
 			}
-			id, _, err := identity.PeerNode(secure.ConnectionState())
+			id, role, err := identity.PeerNode(secure.ConnectionState())
 			if err != nil {
 				_ = conn.Close()
 				return
 			}
-			_ = c.server.Serve(c.ctx, conn, id)
+			_ = c.server.Serve(c.ctx, conn, api.Peer{ID: id, Role: role})
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"paas/cluster"
+	"paas/identity"
 )
 
 // SessionServerConfig is a server's side of all sessions.
@@ -61,11 +62,12 @@ func (s *SessionServer) Node(id cluster.NodeID) (NodeCalls, error) {
 		WithHint("see which nodes are up with: paas nodes")
 }
 
-// Serve runs the session of node, whose certificate was checked, over conn until
+// Serve runs the session of peer, whose certificate was checked, over conn until
 // ctx ends, the node is silent for NodeLease, or it connects anew; it says
 // which. Serve owns conn and returns only after everything of the session has
 // ended, NodeLeft included.
-func (s *SessionServer) Serve(ctx context.Context, conn net.Conn, node cluster.NodeID) error {
+func (s *SessionServer) Serve(ctx context.Context, conn net.Conn, from Peer) error {
+	node := from.ID
 	log := s.log.With("node", node)
 	cfg := yamuxConfig(log)
 	cfg.EnableKeepAlive = false // the agent's heartbeats tell that it lives; its pings tell it that we do
@@ -79,6 +81,7 @@ func (s *SessionServer) Serve(ctx context.Context, conn net.Conn, node cluster.N
 	if err != nil {
 		return err
 	}
+	hello.Node.Server = from.Role == identity.RoleServer
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	session := &serverSession{cancel: cancel, done: make(chan struct{})}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"paas/cluster"
+	"paas/identity"
 )
 
 // bubble runs f under fake time. yamux keeps timers in a package-wide pool, and a
@@ -227,7 +228,7 @@ func TestServerRefusesStrangers(t *testing.T) {
 		open := func(id cluster.NodeID) (error, error) {
 			ours, theirs := net.Pipe()
 			served := make(chan error, 1)
-			go func() { served <- s.Serve(t.Context(), theirs, testNode) }()
+			go func() { served <- s.Serve(t.Context(), theirs, Peer{testNode, identity.RoleAgent}) }()
 			_, err := NewAgentSession(t.Context(), SessionConfig{Conn: ours, Hello: Hello{Node: cluster.Node{ID: id}}, Logger: slog.New(slog.DiscardHandler)})
 			return err, <-served
 		}
@@ -241,7 +242,7 @@ func TestServerRefusesStrangers(t *testing.T) {
 		ours, theirs := net.Pipe()
 		began := time.Now()
 		go io.Copy(io.Discard, ours)
-		if err := s.Serve(t.Context(), theirs, testNode); err == nil || time.Since(began) > sessionOpening {
+		if err := s.Serve(t.Context(), theirs, Peer{testNode, identity.RoleAgent}); err == nil || time.Since(began) > sessionOpening {
 			t.Errorf("no hello: got %v after %s", err, time.Since(began))
 		}
 		_ = ours.Close()

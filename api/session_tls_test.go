@@ -104,11 +104,11 @@ func serveOne(ctx context.Context, l net.Listener, id *identity.Node, s *Session
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return err
 	}
-	node, _, err := identity.PeerNode(conn.ConnectionState())
+	node, role, err := identity.PeerNode(conn.ConnectionState())
 	if err != nil {
 		return err
 	}
-	return s.Serve(ctx, conn, node)
+	return s.Serve(ctx, conn, Peer{node, role})
 }
 
 // The same handler and client with the cluster's own certificates and pinning.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"paas/cluster"
+	"paas/identity"
 )
 
 const testNode cluster.NodeID = "00000000000000aa"
@@ -257,7 +258,7 @@ func connect(t *testing.T, s *SessionServer, change ...func(*link)) *link {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	l.stop = stop
-	go func() { l.server <- s.Serve(ctx, theirs, testNode) }()
+	go func() { l.server <- s.Serve(ctx, theirs, Peer{testNode, identity.RoleServer}) }()
 	agent, err := NewAgentSession(ctx, SessionConfig{Conn: l.cable, Hello: Hello{Node: cluster.Node{ID: testNode, Name: "one"},
 		Observed: []Observed{{ID: "a-1"}}}, Calls: l.calls, Logger: slog.New(slog.DiscardHandler),
 		Space: func() []cluster.Space { return []cluster.Space{{Path: "/data", TotalBytes: 10, FreeBytes: 1}} }})

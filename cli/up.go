@@ -217,7 +217,7 @@ func (in *invocation) upConfig(dir string, r *upRecord, logger *slog.Logger) (se
 	if err != nil {
 		return server.Config{}, err
 	}
-	return server.Config{Dir: dir, Listen: r.Listen, Domain: r.Domain, RegistryAddr: in.String("registry"), BuildNetwork: in.String("build-network"), BuildLimits: limits,
+	return server.Config{Dir: dir, Alone: true, Listen: r.Listen, Domain: r.Domain, RegistryAddr: in.String("registry"), BuildNetwork: in.String("build-network"), BuildLimits: limits,
 		Binary: exe, Version: version, PublicHTTP: int(http.Port()), PublicHTTPS: int(https.Port()), Logger: logger}, nil
 }
 

@@ -48,6 +48,55 @@ func (n *Node) ClientConfig(alpn string) *tls.Config {
 	}
 }
 
+// WrongNodeError says that another node than the wanted one answered. It is known by
+// its certificate: the address that was dialed is its own now.
+type WrongNodeError struct{ Want, Got cluster.NodeID }
+
+// Error implements error.
+func (e *WrongNodeError) Error() string {
+	return fmt.Sprintf("node %s answered, not %s", e.Got, e.Want)
+}
+
+// NodeConfig is for dialing one node and no other, server or agent, whatever its
+// address: TLS 1.3, n's certificate presented. Whoever else answers with a
+// certificate of the cluster is a *WrongNodeError.
+func (n *Node) NodeConfig(want cluster.NodeID, alpn string) *tls.Config {
+	pool := n.pool()
+	return &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		Certificates: []tls.Certificate{n.certificate()},
+		NextProtos:   []string{alpn},
+		// Agents' certificates are not for TLS servers, so that whoever knows nothing of
+		// nodes refuses them. All that the library would check is checked below.
+		InsecureSkipVerify: true,
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			id, err := verifyNode(cs, pool)
+			switch {
+			case err != nil:
+				return err
+			case id != want:
+				return &WrongNodeError{Want: want, Got: id}
+			case cs.NegotiatedProtocol != alpn:
+				return fmt.Errorf("node %s does not speak %s", id, alpn)
+			}
+			return nil
+		},
+	}
+}
+
+// verifyNode checks the other side's certificate and says whose it is.
+func verifyNode(cs tls.ConnectionState, pool *x509.CertPool) (cluster.NodeID, error) {
+	if len(cs.PeerCertificates) == 0 {
+		return "", errors.New("the other side has no certificate")
+	}
+	cert := cs.PeerCertificates[0]
+	if _, err := cert.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
+		return "", fmt.Errorf("check the other side's certificate: %w", err)
+	}
+	id, _, err := certIdentity(cert)
+	return id, err
+}
+
 // PeerNode says which node is at the other end of a connection whose certificate
 // was verified; KindUnauthenticated when there is none.
 func PeerNode(cs tls.ConnectionState) (cluster.NodeID, Role, error) {

@@ -63,14 +63,15 @@ func TestTokens(t *testing.T) {
 func TestNoTokenIsJudgedBeforeTheStateIsThere(t *testing.T) {
 	h := newHost(t)
 	young := *h.server.control
-	young.caughtUp = make(chan struct{})
+	caughtUp := make(chan struct{})
+	young.caughtUp = caughtUp
 	for _, bearer := range []string{h.token, "paas_000000000000_wrong"} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		_, err := young.authenticate(ctx, bearer)
 		cancel()
 		wantKind(t, err, cluster.KindUnavailable, "starting")
 	}
-	close(young.caughtUp)
+	close(caughtUp)
 	if who, err := young.authenticate(t.Context(), h.token); err != nil || who.Name != "tester" {
 		t.Errorf("a good token afterwards: %+v %v", who, err)
 	}

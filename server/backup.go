@@ -106,7 +106,7 @@ func (l layout) adopt(h backupHead, st *cluster.State, body []byte) error {
 		return err
 	}
 	id := cluster.NodeID(identity.NewID())
-	if err := store.RestoreBackup(l.raft(), id, string(id), bytes.NewReader(body)); err != nil {
+	if err := store.RestoreBackup(l.raft(), id, bytes.NewReader(body)); err != nil {
 		return err
 	}
 	if err := writeOnce(l.sealKey(), []byte(hex.EncodeToString(h.SealKey)+"\n")); err != nil {

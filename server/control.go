@@ -27,10 +27,12 @@ type control struct {
 	edge    *identity.Authority
 	self    cluster.NodeID
 	oneOffs *oneOffs
+	book    *book
+	tenure  *tenure
 	public  string // host:port of the listener for others, in URLs
 	// caughtUp is closed when this server has applied all that was committed before
-	// it started: until then its state may be older than what the agents run.
-	caughtUp chan struct{}
+	// it started: until then its state may be older than what was acknowledged.
+	caughtUp <-chan struct{}
 }
 
 // by says for the store who ctx acts for.

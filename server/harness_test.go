@@ -36,6 +36,8 @@ func TestMain(m *testing.M) {
 // host is a whole server with a scripted agent on it.
 type host struct {
 	t      testing.TB
+	name   string
+	listen string
 	dir    string
 	images *stubImages
 	agent  *stubAgent
@@ -52,7 +54,7 @@ type host struct {
 // newHost starts a server in a fresh directory, with an agent.
 func newHost(t testing.TB) *host {
 	t.Helper()
-	h := &host{t: t, dir: filepath.Join(t.TempDir(), "data"), images: &stubImages{}, agent: newStubAgent(t), log: &syncBuffer{}}
+	h := &host{t: t, name: "node-1", listen: "127.0.0.1:0", dir: filepath.Join(t.TempDir(), "data"), images: &stubImages{}, agent: newStubAgent(t), log: &syncBuffer{}}
 	t.Cleanup(func() {
 		if h.stop != nil {
 			h.stop()
@@ -78,7 +80,7 @@ func newHost(t testing.TB) *host {
 // start runs a server on the directory, with the agent's replicas as they are.
 func (h *host) start() {
 	h.t.Helper()
-	s, err := New(Config{Dir: h.dir, Listen: "127.0.0.1:0", Name: "node-1", Zone: "a", Version: "test", PublicHTTPS: 8443,
+	s, err := New(Config{Dir: h.dir, Listen: h.listen, Name: h.name, Zone: "a", Version: "test", PublicHTTPS: 8443,
 		Logger: slog.New(slog.NewTextHandler(h.log, nil)), images: h.images})
 	if err != nil {
 		h.t.Fatal(err)
@@ -338,7 +340,7 @@ func (a *stubAgent) connect(ctx context.Context, s *Server) error {
 		return err
 	}
 	sess, err := api.NewAgentSession(ctx, api.SessionConfig{Conn: conn, Calls: a, Logger: slog.New(slog.DiscardHandler), Hello: api.Hello{
-		Node: cluster.Node{ID: s.Node().ID, Name: "node-1", Zone: "a", Router: true, Apps: true, Address: s.Addr().String(),
+		Node: cluster.Node{ID: s.Node().ID, Name: s.cfg.Name, Zone: "a", Router: true, Apps: true, Address: s.Addr().String(),
 			Arch: "amd64", MemoryBytes: 1 << 30, CPUMilli: 4000},
 		Observed: a.observed(nil)}})
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 //	cluster.cbor  the cluster's settings as they were at bootstrap (CA keys sealed)
 //	seal.key      the key that seals secrets
 //	node/         this host's key and certificate
+//	roster.json   the cluster's hosts and where they were last
+//	joined        says that this server joined a cluster: its state comes from the others
 //	raft/         log and snapshots
 //	registry/     images; the builder's own
 //	git/          one bare repository per app
@@ -25,6 +27,8 @@ type layout struct{ dir string }
 func (l layout) settings() string { return filepath.Join(l.dir, "cluster.cbor") }
 func (l layout) sealKey() string  { return filepath.Join(l.dir, "seal.key") }
 func (l layout) node() string     { return filepath.Join(l.dir, "node") }
+func (l layout) roster() string   { return filepath.Join(l.dir, "roster.json") }
+func (l layout) joined() string   { return filepath.Join(l.dir, "joined") }
 func (l layout) raft() string     { return filepath.Join(l.dir, "raft") }
 func (l layout) git() string      { return filepath.Join(l.dir, "git") }
 func (l layout) hooks() string    { return filepath.Join(l.dir, "hooks") }

@@ -14,119 +14,86 @@ import (
 
 	"paas/api"
 	"paas/identity"
+	"paas/store"
 )
 
-const (
-	// handshakeTime bounds a TLS handshake; handshakes how many are under way at once.
-	handshakeTime = 5 * time.Second
-	handshakes    = 256
-	// drainTime is how long requests may end by themselves after their contexts did.
-	drainTime = 10 * time.Second
-)
+// drainTime is how long requests may end by themselves after their contexts did.
+const drainTime = 10 * time.Second
 
-// front is the one listener between hosts. Connections are split by the protocol
-// that TLS negotiated; paas-raft/1 has its place here and nobody behind it yet.
+// front is the server's side of the one port between hosts.
 type front struct {
+	*control
 	listener net.Listener
 	// node returns the newest identity: certificates are renewed while it runs.
 	node     func() *identity.Node
 	handler  http.Handler
 	sessions *api.SessionServer
-	log      *slog.Logger
+	dialer   *api.Dialer
+	peers    *peering
+	raft     *store.Transport // nil: this server is alone for good
+	// tunnel serves routers of other hosts that want a container of this one; nil if
+	// no container runs here.
+	tunnel func(context.Context, *tls.Conn, api.Peer)
+	log    *slog.Logger
 }
 
 // Run serves until ctx ends. Then, in this order: the port closes, so that nobody
-// new comes; requests are told and may finish; sessions end last, because what
-// requests do (logs, run, exec) goes through them.
+// new comes; requests are told and may finish; sessions, tunnels and what other
+// servers have here end last, because what requests do (logs, run, exec) goes through
+// them.
 func (f *front) Run(ctx context.Context) error {
 	web := newHandover(f.listener.Addr())
-	sessionCtx, endSessions := context.WithCancel(context.WithoutCancel(ctx))
-	defer endSessions()
-	var conns sync.WaitGroup // handshakes and sessions
-
+	late, endLate := context.WithCancel(context.WithoutCancel(ctx))
+	defer endLate()
+	port := api.NewPort(api.PortConfig{Listener: f.listener, Node: f.node, Refused: f.book.refuses, Logger: f.log, Protocols: f.protocols(late, web)})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return f.serveHTTP(ctx, web) })
-	g.Go(func() error {
-		err := f.accept(ctx, &conns, func(conn *tls.Conn) { f.route(sessionCtx, conn, web) })
-		return err
-	})
-	g.Go(func() error {
-		<-ctx.Done()
-		return f.listener.Close()
-	})
+	g.Go(func() error { return port.Accept(ctx) })
+	g.Go(func() error { return f.followRoster(ctx, port) })
+	var behind errgroup.Group
+	behind.Go(func() error { return f.peers.Run(late) })
 	err := g.Wait()
-	endSessions()
-	conns.Wait()
-	return err
+	endLate()
+	port.Close() // Raft itself stops after this; it reaches others, nobody reaches it
+	port.Wait()
+	return errors.Join(err, behind.Wait())
 }
 
-// accept hands every connection to route, in a goroutine of its own.
-func (f *front) accept(ctx context.Context, conns *sync.WaitGroup, route func(*tls.Conn)) error {
-	cfg := &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		return f.node().ServerConfig("h2", "http/1.1", api.ALPNSession), nil
-	}}
-	slots := make(chan struct{}, handshakes)
+// protocols is what the port speaks, and with whom.
+func (f *front) protocols(ctx context.Context, web *handover) []api.Protocol {
+	server, both := []identity.Role{identity.RoleServer}, []identity.Role{identity.RoleServer, identity.RoleAgent}
+	all := []api.Protocol{
+		{ALPN: []string{"h2", "http/1.1", ""}, Serve: func(conn *tls.Conn, _ api.Peer) { web.give(conn) }},
+		{ALPN: []string{api.ALPNSession}, Roles: both, Serve: func(conn *tls.Conn, peer api.Peer) { f.serveSession(ctx, conn, peer) }},
+		{ALPN: []string{api.ALPNRelay}, Roles: server, Serve: func(conn *tls.Conn, peer api.Peer) { f.serveRelay(ctx, conn, peer) }},
+		{ALPN: []string{api.ALPNPeer}, Roles: both, Serve: f.peers.serve},
+	}
+	if f.raft != nil {
+		all = append(all, api.Protocol{ALPN: []string{api.ALPNRaft}, Roles: server, Serve: f.serveRaft})
+	}
+	if f.tunnel != nil {
+		all = append(all, api.Protocol{ALPN: []string{api.ALPNTunnel}, Roles: both, Serve: func(conn *tls.Conn, peer api.Peer) { f.tunnel(ctx, conn, peer) }})
+	}
+	return all
+}
+
+// serveRaft gives Raft another server's connection.
+func (f *front) serveRaft(conn *tls.Conn, peer api.Peer) {
+	f.book.called(peer.ID, conn.RemoteAddr())
+	f.raft.Hand(conn)
+}
+
+// followRoster keeps the book, and closes the connections of who was removed.
+func (f *front) followRoster(ctx context.Context, port *api.Port) error {
 	for {
-		conn, err := f.listener.Accept()
-		if ctx.Err() != nil {
-			if err == nil {
-				_ = conn.Close() // it came too late; nothing was said on it
-			}
-			return nil
-		}
-		if err != nil {
-			f.log.Warn("connection was not accepted", "err", err)
-			if pause(ctx, 100*time.Millisecond) != nil { // out of file descriptors: do not spin
-				return nil
-			}
-			continue
-		}
+		st := f.store.State()
+		f.book.update(st.Roster())
+		port.Expel()
 		select {
-		case slots <- struct{}{}:
+		case <-f.store.Changed(st.Index()):
 		case <-ctx.Done():
-			_ = conn.Close() // nothing was said on it
 			return nil
 		}
-		conns.Go(func() {
-			secure, err := handshake(ctx, tls.Server(conn, cfg))
-			<-slots
-			if err != nil {
-				f.log.Debug("handshake ended", "remote", conn.RemoteAddr().String(), "err", err)
-				_ = conn.Close() // it is no connection
-				return
-			}
-			route(secure)
-		})
-	}
-}
-
-func handshake(ctx context.Context, conn *tls.Conn) (*tls.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
-	defer cancel()
-	return conn, conn.HandshakeContext(ctx)
-}
-
-// route gives conn to who speaks its protocol.
-func (f *front) route(ctx context.Context, conn *tls.Conn, web *handover) {
-	switch conn.ConnectionState().NegotiatedProtocol {
-	case "h2", "http/1.1", "":
-		web.give(conn)
-		return
-	case api.ALPNSession:
-		f.serveSession(ctx, conn)
-	}
-	_ = conn.Close() // a session's own end was told already
-}
-
-func (f *front) serveSession(ctx context.Context, conn *tls.Conn) {
-	id, role, err := identity.PeerNode(conn.ConnectionState())
-	if err != nil || role == identity.RoleNone {
-		f.log.Warn("session without a node certificate was refused", "remote", conn.RemoteAddr().String(), "err", err)
-		return
-	}
-	err = f.sessions.Serve(ctx, conn, id)
-	if err != nil && ctx.Err() == nil {
-		f.log.Info("session ended", "node", string(id), "err", err)
 	}
 }
 

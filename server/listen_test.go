@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -9,32 +8,19 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"paas/api"
 	"paas/identity"
 )
 
-func TestHandshakeHasADeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ours, theirs := net.Pipe()
-		defer theirs.Close()
-		began := time.Now()
-		_, err := handshake(t.Context(), tls.Server(ours, &tls.Config{MinVersion: tls.VersionTLS13}))
-		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != handshakeTime {
-			t.Errorf("%v after %v", err, time.Since(began))
-		}
-		_ = ours.Close()
-	})
-}
-
 func TestListenerRefuses(t *testing.T) {
 	h := newHost(t)
 	agent := h.server.Node()
 	anonymous := identity.PinnedConfig(h.server.CAPEM())
 	anonymous.NextProtos = []string{api.ALPNSession}
-	raft := agent.ClientConfig(api.ALPNRaft)
+	raft := identity.PinnedConfig(h.server.CAPEM())
+	raft.NextProtos = []string{api.ALPNRaft}
 	old := identity.PinnedConfig(h.server.CAPEM())
 	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
 	stranger, err := identity.NewAuthority("another", time.Now())

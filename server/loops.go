@@ -16,6 +16,7 @@ type leader struct {
 	*control
 	trust    *trust
 	deployer *deployer
+	fleet    *fleet
 	loops    []layer
 	began    time.Time // of this process
 }
@@ -78,7 +79,7 @@ func (l *leader) serve(ctx context.Context) error {
 	for failures := 1; ; failures++ {
 		err := l.prepare(ctx)
 		if err == nil {
-			return l.runLoops(ctx)
+			return l.preside(ctx)
 		}
 		if ctx.Err() != nil {
 			return nil // the next leader prepares
@@ -89,6 +90,17 @@ func (l *leader) serve(ctx context.Context) error {
 		l.log.Warn("the leader's work has not begun yet", "err", err)
 		_ = pause(ctx, backoff(failures)) // prepare sees the end
 	}
+}
+
+// preside opens the doors and runs the loops. Builds that run here end with the
+// tenure: nobody could say what became of them.
+func (l *leader) preside(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer l.tenure.begin(ctx)()
+	err := l.runLoops(ctx)
+	l.deployer.stopBuilds(errNotLeading)
+	return err
 }
 
 func (l *leader) runLoops(ctx context.Context) error {
@@ -119,10 +131,6 @@ func (l *leader) prepare(ctx context.Context) error {
 	if err := l.deployer.interrupted(ctx, l.began); err != nil {
 		return fmt.Errorf("end interrupted builds: %w", err)
 	}
-	select {
-	case <-l.caughtUp: // it led before
-	default:
-		close(l.caughtUp)
-	}
+	l.fleet.forget()
 	return nil
 }

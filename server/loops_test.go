@@ -15,7 +15,7 @@ import (
 // tell it again that it leads.
 func TestLeaderPreparesUntilItsWritesAreTaken(t *testing.T) {
 	log := &syncBuffer{}
-	c := &control{log: slog.New(slog.NewTextHandler(log, nil)), self: "00000000000000aa", caughtUp: make(chan struct{})}
+	c := &control{log: slog.New(slog.NewTextHandler(log, nil)), self: "00000000000000aa", tenure: newTenure()}
 	var err error
 	if c.store, err = store.Open(store.Config{Dir: t.TempDir(), Node: c.self}); err != nil {
 		t.Fatal(err)
@@ -24,7 +24,7 @@ func TestLeaderPreparesUntilItsWritesAreTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	ran := make(chan struct{})
-	l := &leader{control: c, deployer: &deployer{control: c},
+	l := &leader{control: c, deployer: &deployer{control: c}, fleet: newFleet(c, nil, nil, nil),
 		trust: &trust{settings: cluster.Settings{ID: "00000000000000cc", Domain: "localhost"}},
 		loops: []layer{{"work", func(ctx context.Context) error { close(ran); <-ctx.Done(); return nil }}}}
 	ctx, cancel := context.WithCancel(t.Context())

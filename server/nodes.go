@@ -38,11 +38,7 @@ func newFleet(c *control, a *assigner, e *evidence, welcome func() api.Welcome) 
 
 // NodeJoined implements api.NodeEvents.
 func (f *fleet) NodeJoined(ctx context.Context, h api.Hello) (api.Welcome, error) {
-	if err := f.ready(ctx); err != nil {
-		return api.Welcome{}, err
-	}
 	n := h.Node
-	n.Server = n.ID == f.self
 	now := time.Now().UTC()
 	by := store.By{Actor: "agent " + n.Name, At: now}
 	known, err := f.store.State().Node(n.ID)
@@ -59,16 +55,6 @@ func (f *fleet) NodeJoined(ctx context.Context, h api.Hello) (api.Welcome, error
 	}
 	f.NodeAlive(n.ID, h.Space)
 	return f.welcome(), nil
-}
-
-// ready waits until the state is not older than what agents were told before.
-func (f *fleet) ready(ctx context.Context) error {
-	select {
-	case <-f.caughtUp:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // sameReport compares what an agent reports of its host.
@@ -164,9 +150,6 @@ func (f *fleet) NodeLeft(cluster.NodeID) {}
 
 // NodeDesired implements api.NodeEvents.
 func (f *fleet) NodeDesired(ctx context.Context, node cluster.NodeID, assignments, routes uint64) (api.Desired, error) {
-	if err := f.ready(ctx); err != nil {
-		return api.Desired{}, err
-	}
 	var news api.Desired
 	err := f.until(ctx, func(st *cluster.State) (bool, error) {
 		set, table, err := f.assign.desired(st, node)
@@ -251,6 +234,14 @@ func (f *fleet) lastHeard(n *cluster.Node, begun time.Time) time.Time {
 		return begun
 	}
 	return heard
+}
+
+// forget drops what was heard in an earlier tenure: since then others were told.
+func (f *fleet) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.alive)
+	clear(f.routers)
 }
 
 func (f *fleet) forgetRouter(id cluster.NodeID) {

@@ -2,10 +2,13 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -24,6 +27,9 @@ type Server struct {
 	node     atomic.Pointer[identity.Node] // renewed while the server runs
 	ips      []net.IP
 	listener net.Listener
+	dialer   *api.Dialer
+	raft     *store.Transport // nil: this server is alone for good
+	peers    *peering
 	images   Images
 	leader   *leader
 	hooks    *hookServer
@@ -77,13 +83,46 @@ func (s *Server) open(c Config, now time.Time) error {
 	}
 	log := c.Logger.With("component", "server")
 	s.control = &control{cfg: c, oneOffs: &oneOffs{}, log: log, layout: l, sealer: s.trust.sealer, edge: s.trust.edge, self: s.trust.node.ID,
-		public: publicAddress(public.String(), s.listener.Addr()), caughtUp: make(chan struct{})}
-	s.store, err = store.Open(store.Config{Dir: l.raft(), Node: s.self, Address: string(s.self), Logger: c.Logger})
-	if err != nil {
+		public: publicAddress(public.String(), s.listener.Addr()), tenure: newTenure()}
+	if s.book, err = openBook(l.roster(), s.self, log); err != nil {
 		return err
 	}
+	s.dialer = &api.Dialer{Node: s.node.Load, Addresses: s.addressesOf, Met: s.book.meet}
+	if !c.Alone {
+		s.raft = store.NewTransport(s.self, raftPeers{s.dialer})
+	}
+	if s.store, err = store.Open(store.Config{Dir: l.raft(), Node: s.self, Transport: s.raft, Logger: c.Logger}); err != nil {
+		return err
+	}
+	s.caughtUp = s.store.CaughtUp()
 	// The store's lock says that the directory is this process's alone.
-	return errors.Join(s.store.Bootstrap(), l.clean(), l.linkHook(c.Binary))
+	return errors.Join(s.bootstrap(), l.clean(), l.linkHook(c.Binary))
+}
+
+// bootstrap makes a group of this server alone, if it is the one that made the
+// cluster. Who joined one gets its group from the others.
+func (s *Server) bootstrap() error {
+	_, err := os.Stat(s.layout.joined())
+	if errors.Is(err, fs.ErrNotExist) {
+		return s.store.Bootstrap()
+	}
+	return err
+}
+
+// addressesOf is where a node may be; this server is where it listens.
+func (s *Server) addressesOf(id cluster.NodeID) []string {
+	if id == s.self {
+		return []string{publicAddress("127.0.0.1", s.listener.Addr())}
+	}
+	return s.book.addresses(id)
+}
+
+// raftPeers is how Raft reaches the other servers.
+type raftPeers struct{ dialer *api.Dialer }
+
+// Dial implements store.Peers.
+func (p raftPeers) Dial(ctx context.Context, id cluster.NodeID) (net.Conn, error) {
+	return p.dialer.Dial(ctx, id, api.ALPNRaft)
 }
 
 // compose makes the parts and what connects them.
@@ -96,6 +135,8 @@ func (s *Server) compose(c Config, began time.Time) error {
 		}
 		s.images = b
 	}
+	s.peers = newPeering(s.book, s.dialer, newHandover(s.listener.Addr()), s.log)
+	s.peers.handle("GET /position", http.HandlerFunc(s.servePosition), identity.RoleServer)
 	listener, path, remove, err := listenHooks(s.layout)
 	if err != nil {
 		return err
@@ -113,8 +154,8 @@ func (s *Server) compose(c Config, began time.Time) error {
 	releaser := &releaser{deployer: deployer, assign: assign, node: sessions.Node}
 	planner := &planner{control: s.control, fleet: fleet}
 	disks := &diskWatch{control: s.control, spaces: fleet.spaces, stop: deployer.stopBuilds, trim: keeper.trim}
-	s.leader = &leader{control: s.control, trust: s.trust, deployer: deployer, began: began, loops: []layer{
-		{"scheduler", planner.Run}, {"leases", fleet.leases}, {"release commands", releaser.Run}, {"retention", keeper.Run}, {"space", disks.Run},
+	s.leader = &leader{control: s.control, trust: s.trust, deployer: deployer, fleet: fleet, began: began, loops: []layer{
+		{"servers", (&members{s.control, s.peers}).Run}, {"scheduler", planner.Run}, {"leases", fleet.leases}, {"release commands", releaser.Run}, {"retention", keeper.Run}, {"space", disks.Run},
 	}}
 	s.tokens = &tokenService{s.control}
 	services := api.Services{
@@ -138,8 +179,15 @@ func (s *Server) mount(c Config, services api.Services, git http.Handler, sessio
 		return err
 	}
 	s.routes = routes
-	s.front = &front{listener: s.listener, node: s.node.Load, handler: handler, sessions: sessions, log: s.log}
+	s.front = &front{control: s.control, listener: s.listener, node: s.node.Load, handler: newForwarder(s.control, handler, s.ownHost, s.dialer, s.log),
+		sessions: sessions, dialer: s.dialer, peers: s.peers, raft: s.raft, log: s.log}
 	return nil
+}
+
+// ServeTunnels gives the port's tunnels to serve: connections of other hosts' routers
+// to containers of this one. It is called before Run, if at all.
+func (s *Server) ServeTunnels(serve func(ctx context.Context, conn *tls.Conn, from api.Peer)) {
+	s.front.tunnel = serve
 }
 
 // welcome is what agents are told of the cluster.
@@ -155,7 +203,7 @@ func (s *Server) ownHost(host string) bool {
 		return true
 	}
 	ip := net.ParseIP(host)
-	return ip != nil && (ip.IsLoopback() || slices.ContainsFunc(s.ips, ip.Equal))
+	return ip != nil && (ip.IsLoopback() || slices.ContainsFunc(s.ips, ip.Equal) || s.book.hosts(host))
 }
 
 // Run serves until ctx ends. The parts lie inside one another, and end from the
@@ -164,6 +212,7 @@ func (s *Server) ownHost(host string) bool {
 //	pushes    first: some outlive their requests' callers, and would hold up the front
 //	front     then, so that nothing new comes in and requests can still write
 //	          down how they ended; sessions end with it
+//	lead      then goes to another server, so that nobody waits for an election
 //	hooks     belong to requests, which are gone now
 //	leader    its loops write; nobody tells them anything any more
 //	images    builds are over; the registry may close
@@ -177,6 +226,7 @@ func (s *Server) Run(ctx context.Context) error {
 		layer{"certificate", s.renew},
 		layer{"hooks", s.hooks.Run},
 		layer{"ready", s.announce},
+		layer{"step down", s.stepDown},
 		layer{"front", s.front.Run},
 		layer{"pushes", s.hooks.git.Run},
 	)
@@ -186,15 +236,33 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// announce closes ready when the server leads; the port is open all the while.
+// stepTime bounds the search for a successor.
+const stepTime = 3 * time.Second
+
+// stepDown gives the lead to another server when ctx ends.
+func (s *Server) stepDown(ctx context.Context) error {
+	<-ctx.Done()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTime)
+	defer cancel()
+	if err := s.store.Step(ctx); err != nil {
+		s.log.Warn("no other server took the lead; they will elect one", "err", err)
+	}
+	return nil
+}
+
+// announce closes ready when the server leads or follows who does, and has what they
+// have; the port is open all the while.
 func (s *Server) announce(ctx context.Context) error {
 	select {
 	case <-s.caughtUp:
+	case <-ctx.Done():
+		return nil
+	}
+	if _, err := s.helm(ctx, time.Hour); err == nil {
 		close(s.ready)
 		s.log.Info("server is ready", "address", s.public, "node", s.cfg.Name)
-		<-ctx.Done()
-	case <-ctx.Done():
 	}
+	<-ctx.Done()
 	return nil
 }
 

@@ -94,7 +94,7 @@ func ReadBackup(r io.Reader) (*BackupHeader, *cluster.State, error) {
 // RestoreBackup fills the empty directory dir with the state of a backup, less the
 // servers that are gone, for node as the only voter. Open and Run then serve that
 // state and take writes after it. KindConflict when dir holds something.
-func RestoreBackup(dir string, node cluster.NodeID, address string, r io.Reader) error {
+func RestoreBackup(dir string, node cluster.NodeID, r io.Reader) error {
 	_, s, err := ReadBackup(r)
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func RestoreBackup(dir string, node cluster.NodeID, address string, r io.Reader)
 		return cluster.Conflict("not_empty", "the directory is not empty").
 			Because("a restore replaces everything").WithHint("choose a new data directory")
 	}
-	c := Config{Dir: dir, Node: node, Address: address}.withDefaults()
+	c := Config{Dir: dir, Node: node}.withDefaults()
 	st, err := openStores(c)
 	if err != nil {
 		return err

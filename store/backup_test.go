@@ -28,7 +28,7 @@ func TestRestoredBackupServesExactlyThatStateAndTakesWrites(t *testing.T) {
 	s.propose(t, CreateApp{By: by(4), Name: "later"})
 
 	dir := filepath.Join(t.TempDir(), "new")
-	if err := RestoreBackup(dir, nodeB, "", bytes.NewReader(backup.Bytes())); err != nil {
+	if err := RestoreBackup(dir, nodeB, bytes.NewReader(backup.Bytes())); err != nil {
 		t.Fatal(err)
 	}
 	open := func() *running {
@@ -66,7 +66,7 @@ func TestRestoreRefusesADirectoryInUse(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "x"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := RestoreBackup(dir, nodeA, "", &backup); cluster.KindOf(err) != cluster.KindConflict {
+	if err := RestoreBackup(dir, nodeA, &backup); cluster.KindOf(err) != cluster.KindConflict {
 		t.Errorf("got %v, want KindConflict", err)
 	}
 }
@@ -120,7 +120,7 @@ func TestDamagedBackupIsRefused(t *testing.T) {
 	}
 	for name, data := range bad {
 		dir := filepath.Join(t.TempDir(), "new")
-		if err := RestoreBackup(dir, nodeA, "", bytes.NewReader(data)); cluster.KindOf(err) != cluster.KindInvalid {
+		if err := RestoreBackup(dir, nodeA, bytes.NewReader(data)); cluster.KindOf(err) != cluster.KindInvalid {
 			t.Errorf("%s: got %v, want KindInvalid", name, err)
 		}
 		if _, err := os.Stat(dir); err == nil {

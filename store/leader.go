@@ -49,6 +49,7 @@ func (s *Store) setLeading(leads bool) {
 		return
 	}
 	if leads {
+		s.closeCaughtUp()
 		s.cfg.Logger.Info("leading the cluster", "index", s.State().Index())
 	} else {
 		s.cfg.Logger.Info("not leading the cluster any more", "index", s.State().Index())

@@ -44,6 +44,14 @@ type stores struct {
 	close     func() error
 }
 
+// hangUp closes the transport.
+func (s *stores) hangUp() error {
+	if t, ok := s.transport.(raft.WithClose); ok {
+		return t.Close()
+	}
+	return nil
+}
+
 // openStores opens log, snapshots and transport in c.Dir.
 func openStores(c Config) (*stores, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
@@ -88,14 +96,14 @@ func ownSnapshots(dir string) error {
 	return os.Chmod(dir, 0o700) // one of an earlier version
 }
 
-// transport is the given Stream, or one that reaches nobody and opens no port.
+// transport is the given one, or one that reaches nobody.
 func (c Config) transport() raft.Transport {
-	if c.Stream == nil {
-		_, t := raft.NewInmemTransport(raft.ServerAddress(c.Address))
+	if c.Transport == nil {
+		_, t := raft.NewInmemTransport(raft.ServerAddress(c.Node))
 		return t
 	}
 	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: c.Stream, MaxPool: 3, Timeout: 10 * time.Second, Logger: newRaftLog(c.Logger),
+		Stream: c.Transport, MaxPool: 3, Timeout: rpcTimeout, MsgpackUseNewTimeFormat: true, Logger: newRaftLog(c.Logger),
 	})
 }
 
@@ -103,14 +111,20 @@ func (c Config) transport() raft.Transport {
 // hands the lead: there is nobody whose heartbeat it could wait for. Without it the
 // first election comes after one to two heartbeat timeouts.
 func (s *Store) hasten(r *raft.Raft) error {
-	t, alone := s.stores.transport.(*raft.InmemTransport)
-	if servers := r.GetConfiguration().Configuration().Servers; !alone || len(servers) != 1 {
+	servers := r.GetConfiguration().Configuration().Servers
+	if len(servers) != 1 || servers[0].ID != raft.ServerID(s.cfg.Node) {
 		return nil
 	}
-	t.Connect(t.LocalAddr(), t)
-	defer t.Disconnect(t.LocalAddr())
+	t := s.stores.transport
+	if memory, ok := t.(*raft.InmemTransport); ok {
+		memory.Connect(memory.LocalAddr(), memory)
+		defer memory.Disconnect(memory.LocalAddr())
+	}
+	if network, ok := t.(*raft.NetworkTransport); ok {
+		defer network.CloseStreams() // the one to itself, which nobody needs again
+	}
 	now := raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}
-	return t.TimeoutNow(raft.ServerID(s.cfg.Node), t.LocalAddr(), &now, &raft.TimeoutNowResponse{})
+	return t.TimeoutNow(servers[0].ID, t.LocalAddr(), &now, &raft.TimeoutNowResponse{})
 }
 
 // raftConfig is c in Raft's terms.
@@ -132,6 +146,6 @@ func (c Config) raftConfig() *raft.Config {
 // alone is a group of which c's server is the only voter.
 func (c Config) alone() raft.Configuration {
 	return raft.Configuration{Servers: []raft.Server{{
-		Suffrage: raft.Voter, ID: raft.ServerID(c.Node), Address: raft.ServerAddress(c.Address),
+		Suffrage: raft.Voter, ID: raft.ServerID(c.Node), Address: raft.ServerAddress(c.Node),
 	}}}
 }

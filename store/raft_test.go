@@ -74,7 +74,7 @@ func newGroup(t *testing.T, n int) *group {
 	var members raft.Configuration
 	for i := range n {
 		c := Config{Node: cluster.NodeID(fmt.Sprintf("%016x", i)), HeartbeatTimeout: defaultTimeout, LeaderLease: defaultLease, Logger: logger}.withDefaults()
-		address, transport := raft.NewInmemTransport(raft.ServerAddress(c.Address))
+		address, transport := raft.NewInmemTransport(raft.ServerAddress(string(c.Node)))
 		log := &faultyLog{InmemStore: raft.NewInmemStore()}
 		st := &stores{
 			disk:      &disk{LogStore: log, stable: log, logger: c.Logger},

@@ -19,16 +19,16 @@ import (
 type Config struct {
 	// Dir holds the log (raft.db) and the snapshots; it is made if it is missing.
 	Dir string
-	// Node is this server; Address is where the other servers' Raft reaches it.
-	Node    cluster.NodeID
-	Address string
-	// Stream carries Raft between servers. nil means a single voter that opens no port.
-	Stream raft.StreamLayer
-	Logger *slog.Logger // nil discards
+	// Node is this server, to the other servers too: its Raft address is its ID.
+	Node cluster.NodeID
+	// Transport carries Raft between servers. nil means a single voter for good, which
+	// reaches nobody.
+	Transport *Transport
+	Logger    *slog.Logger // nil discards
 
-	HeartbeatTimeout time.Duration // 0 means 300 ms, without a Stream 100 ms
-	ElectionTimeout  time.Duration // 0 means 300 ms, without a Stream 100 ms
-	LeaderLease      time.Duration // 0 means 150 ms, without a Stream 100 ms
+	HeartbeatTimeout time.Duration // 0 means 300 ms, without a Transport 1 s
+	ElectionTimeout  time.Duration // 0 means 300 ms, without a Transport 1 s
+	LeaderLease      time.Duration // 0 means 150 ms, without a Transport 1 s
 	CommitTimeout    time.Duration // 0 means 20 ms
 }
 
@@ -49,6 +49,10 @@ type Store struct {
 	// everything committed before it.
 	readTerm atomic.Uint64
 	leaders  chan bool // capacity 1, newest value; Run sends, nobody closes
+	lead     *lead
+	caughtUp chan struct{} // closed by closeCaughtUp
+
+	caughtUpOnce sync.Once
 
 	mu       sync.Mutex
 	started  bool           // Run or Close was called
@@ -74,7 +78,7 @@ func newStore(c Config, st *stores) *Store {
 	v := newView(c.Logger)
 	return &Store{
 		cfg: c, stores: st, view: v, fsm: &fsm{view: v},
-		leaders: make(chan bool, 1), gone: make(chan struct{}),
+		leaders: make(chan bool, 1), gone: make(chan struct{}), lead: newLead(), caughtUp: make(chan struct{}),
 	}
 }
 
@@ -84,10 +88,9 @@ func (c Config) withDefaults() Config {
 	}
 	c.Logger = c.Logger.With("component", "store")
 	timeout, lease := defaultTimeout, defaultLease
-	if c.Stream == nil {
+	if c.Transport == nil {
 		timeout, lease = aloneTimeout, aloneTimeout
 	}
-	c.Address = cmp.Or(c.Address, string(c.Node))
 	c.HeartbeatTimeout = cmp.Or(c.HeartbeatTimeout, timeout)
 	c.ElectionTimeout = cmp.Or(c.ElectionTimeout, c.HeartbeatTimeout)
 	c.LeaderLease = min(cmp.Or(c.LeaderLease, lease), c.HeartbeatTimeout)
@@ -128,7 +131,11 @@ func (s *Store) Run(ctx context.Context) error {
 	if err := s.hasten(r); err != nil {
 		s.cfg.Logger.Debug("first election waits for its time", "err", err)
 	}
+	var watching sync.WaitGroup
+	watching.Go(func() { s.observeLeader(ctx, r) })
+	watching.Go(func() { s.watchCatchUp(ctx, r) })
 	s.followLeadership(ctx, r)
+	watching.Wait()
 	return s.stop(r)
 }
 
@@ -146,7 +153,7 @@ func (s *Store) Close() error {
 	if !s.start() {
 		return nil
 	}
-	return s.stores.close()
+	return errors.Join(s.stores.hangUp(), s.stores.close())
 }
 
 // stop ends Raft after the proposals under way, or after drainTime.
@@ -167,10 +174,7 @@ func (s *Store) stop(r *raft.Raft) error {
 	s.setLeading(false)
 	close(s.gone) // proposals that Raft forgot are answered by this
 	<-drained
-	if t, ok := s.stores.transport.(raft.WithClose); ok {
-		err = errors.Join(err, t.Close())
-	}
-	if err := errors.Join(err, s.stores.close()); err != nil {
+	if err := errors.Join(err, s.stores.hangUp(), s.stores.close()); err != nil {
 		return fmt.Errorf("stop store: %w", err)
 	}
 	return nil

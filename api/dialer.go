@@ -1,0 +1,140 @@
+package api
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"paas/cluster"
+	"paas/identity"
+)
+
+// ALPNPeer is HTTP/1.1 between hosts: images, git repositories and build logs on
+// their way to other servers. ALPNRelay carries an agent's session from the server
+// that it dialed to the one that leads.
+const (
+	ALPNPeer  = "paas-peer/1"
+	ALPNRelay = "paas-relay/1"
+)
+
+const (
+	// deadAfter is how long a host may leave what was sent to it unacknowledged, or
+	// probes unanswered: a host that lost its power says nothing. Two seconds are a
+	// few retransmissions even where one in a hundred packets is lost.
+	deadAfter = 2 * time.Second
+	// probeInterval is how often an idle connection is probed.
+	probeInterval = time.Second
+)
+
+// attemptTime bounds one try at one address, when there are others.
+const attemptTime = time.Second
+
+// Dialer connects to hosts of the cluster by who they are. It is safe for concurrent
+// use.
+type Dialer struct {
+	// Node returns this host's newest identity.
+	Node func() *identity.Node
+	// Addresses returns where a node may be, host:port, likeliest first.
+	Addresses func(cluster.NodeID) []string
+	// Met is told who was found at an address that was believed to be another's; nil
+	// does not care.
+	Met func(id cluster.NodeID, address string)
+}
+
+// Dial connects to a node, and to no other, and does the handshake.
+func (d *Dialer) Dial(ctx context.Context, id cluster.NodeID, alpn string) (*tls.Conn, error) {
+	addresses := d.Addresses(id)
+	err := error(cluster.Errorf(cluster.KindUnavailable, "address", "node %s cannot be reached", id).
+		Because("nobody knows its address"))
+	for i, address := range addresses {
+		try, cancel := ctx, context.CancelFunc(func() {})
+		if i < len(addresses)-1 { // leave time for the next one
+			try, cancel = context.WithTimeout(ctx, attemptTime)
+		}
+		var conn *tls.Conn
+		conn, err = d.dialAt(try, address, id, alpn)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return conn, err
+		}
+	}
+	return nil, err
+}
+
+// DialHost connects to another host's port by TCP, such that a host that vanishes
+// is noticed after deadAfter.
+func DialHost(ctx context.Context, address string) (net.Conn, error) {
+	d := net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: probeInterval, Interval: probeInterval, Count: 2},
+		Control: func(_, _ string, c syscall.RawConn) error {
+			return c.Control(func(fd uintptr) { // a kernel without it notices later
+				_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadAfter/time.Millisecond))
+			})
+		},
+	}
+	return d.DialContext(ctx, "tcp", address)
+}
+
+// peerHeaderTime is how long a peer may think before it begins to answer: it may
+// first have to fetch an image itself.
+const peerHeaderTime = 5 * time.Minute
+
+// Transport is HTTP/1.1 to nodes with an ALPN protocol: the host of a request's URL
+// is a node's ID. dial bounds how long a connection may take; an error of connecting
+// is a *NotSentError.
+func (d *Dialer) Transport(alpn string, dial time.Duration) *http.Transport {
+	return &http.Transport{
+		DialTLSContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, dial)
+			defer cancel()
+			id, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, &NotSentError{err}
+			}
+			conn, err := d.Dial(ctx, cluster.NodeID(id), alpn)
+			if err != nil {
+				return nil, &NotSentError{err}
+			}
+			return conn, nil
+		},
+		DisableCompression:    true,
+		MaxIdleConnsPerHost:   64,
+		IdleConnTimeout:       30 * time.Second,
+		ResponseHeaderTimeout: peerHeaderTime,
+		ExpectContinueTimeout: 5 * time.Second,
+	}
+}
+
+// NotSentError marks a request that never left this host.
+type NotSentError struct{ Err error }
+
+// Error implements error.
+func (e *NotSentError) Error() string { return "connect: " + e.Err.Error() }
+
+// Unwrap returns why.
+func (e *NotSentError) Unwrap() error { return e.Err }
+
+// dialAt tries one address.
+func (d *Dialer) dialAt(ctx context.Context, address string, id cluster.NodeID, alpn string) (*tls.Conn, error) {
+	raw, err := DialHost(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	conn := tls.Client(raw, d.Node().NodeConfig(id, alpn))
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = raw.Close() // it is no connection
+		var other *identity.WrongNodeError
+		if errors.As(err, &other) && d.Met != nil {
+			d.Met(other.Got, address)
+		}
+		return nil, fmt.Errorf("dial node %s at %s: %w", id, address, err)
+	}
+	return conn, nil
+}

@@ -1,0 +1,152 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"paas/api"
+	"paas/cluster"
+	"paas/identity"
+	"paas/store"
+)
+
+// group is several servers of one cluster, each with its own agent.
+type group []*host
+
+// newGroup starts a server and lets n-1 others join it.
+func newGroup(t *testing.T, n int) group {
+	t.Helper()
+	g := group{newHost(t)}
+	for i := 1; i < n; i++ {
+		g = append(g, g[0].adopt(fmt.Sprintf("node-%d", i+1)))
+	}
+	g.await("all vote", func() bool {
+		voters := 0
+		for _, v := range g[0].server.store.Servers() {
+			if v == store.Voter {
+				voters++
+			}
+		}
+		nodes, err := g[0].client.Nodes(t.Context())
+		up := 0
+		for _, x := range nodes {
+			if x.State == cluster.NodeUp {
+				up++
+			}
+		}
+		return err == nil && voters == n && up == n
+	})
+	return g
+}
+
+// await waits until cond holds.
+func (g group) await(what string, cond func() bool) {
+	g[0].t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !cond() {
+		if time.Now().After(deadline) {
+			g[0].t.Fatalf("waited in vain: %s", what)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// adopt starts a server that joined h's cluster.
+func (h *host) adopt(name string) *host {
+	h.t.Helper()
+	other := &host{t: h.t, name: name, listen: freeAddress(h.t), dir: filepath.Join(h.t.TempDir(), name), images: &stubImages{}, agent: newStubAgent(h.t), log: &syncBuffer{}, token: h.token}
+	h.t.Cleanup(func() {
+		if other.stop != nil {
+			other.stop()
+		}
+		if h.t.Failed() {
+			h.t.Logf("%s said:\n%s", name, other.log)
+		}
+	})
+	id := cluster.NodeID(identity.NewID())
+	l := layout{other.dir}
+	if err := l.make(); err != nil {
+		h.t.Fatal(err)
+	}
+	n, err := h.server.trust.authority.NewNode(id, identity.RoleServer, nil, time.Now())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	_, err = h.server.store.Propose(h.t.Context(), store.RegisterNode{By: platform(), Node: cluster.Node{ID: id, Name: name, Zone: "a", Address: other.listen, Server: true}})
+	settings, read := os.ReadFile(h.server.layout.settings())
+	key, readKey := os.ReadFile(h.server.layout.sealKey())
+	roster, encode := json.Marshal(h.server.store.State().Roster())
+	if err := errors.Join(err, read, readKey, encode, n.Save(l.node()), writeOnce(l.settings(), settings), writeOnce(l.sealKey(), key),
+		writeOnce(l.roster(), roster), writeOnce(l.joined(), nil)); err != nil {
+		h.t.Fatal(err)
+	}
+	other.start()
+	return other
+}
+
+// freeAddress is one that nobody listens on.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// leader waits for one, and returns its place in g and the others'.
+func (g group) leader() (at int, others []int) {
+	g[0].t.Helper()
+	g.await("a leader", func() bool {
+		at, others = -1, nil
+		for i, h := range g {
+			if h.stop == nil {
+				continue
+			}
+			if now, _ := h.server.tenure.now(); now != nil {
+				at = i
+			} else {
+				others = append(others, i)
+			}
+		}
+		return at >= 0
+	})
+	return at, others
+}
+
+// TestAnyServerTakesChanges asks followers, and goes on when the leader is gone.
+func TestAnyServerTakesChanges(t *testing.T) {
+	g := newGroup(t, 3)
+	first, others := g.leader()
+	for i, at := range others {
+		name := cluster.AppName(fmt.Sprintf("app-%d", i))
+		if _, err := g[at].client.CreateApp(t.Context(), api.CreateApp{Name: name}); err != nil {
+			t.Fatalf("through a follower: %v", err)
+		}
+		if list, err := g[first].client.Apps(t.Context()); err != nil || len(list) != i+1 {
+			t.Fatalf("the leader has %v, %v", list, err)
+		}
+	}
+	g[first].stop()
+	if _, err := g[others[0]].client.CreateApp(t.Context(), api.CreateApp{Name: "later"}); err != nil {
+		t.Fatalf("after the leader stopped: %v", err)
+	}
+	next, _ := g.leader()
+	g.await("the agents of the servers that are left", func() bool {
+		nodes, err := g[next].client.Nodes(t.Context())
+		up := 0
+		for _, n := range nodes {
+			if n.State == cluster.NodeUp {
+				up++
+			}
+		}
+		return err == nil && up == 2
+	})
+}

@@ -1,0 +1,215 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"time"
+
+	"paas/api"
+	"paas/cluster"
+	"paas/identity"
+)
+
+const (
+	// holdTime is how long a request waits for a leader: an election takes less than a
+	// second, a cluster that starts a few.
+	holdTime = 10 * time.Second
+	// holdPause is between two tries to reach a leader that does not take a request.
+	holdPause = 30 * time.Millisecond
+	// replayBytes is how much of a request's body is kept, so that it can be sent to
+	// the next leader when the last one did not take it. Only sources and git's packs
+	// are larger, and they wait for a word from the leader before they are sent.
+	replayBytes = 1 << 20
+
+	// headerSource tells the leader whose request it is: only another server's word counts.
+	headerSource = "Paas-Source"
+	// headerNotLeading says of an answer that the request was not looked at.
+	headerNotLeading = "Paas-Not-Leading"
+)
+
+// forwarder is in front of the API: requests are served by the server that leads, and
+// passed on to it by the others, whole, with the caller's own credentials: it is the
+// leader that judges them.
+type forwarder struct {
+	*control
+	local   http.Handler
+	proxy   *httputil.ReverseProxy
+	ownHost func(string) bool
+}
+
+func newForwarder(c *control, local http.Handler, ownHost func(string) bool, d *api.Dialer, log *slog.Logger) *forwarder {
+	t := d.Transport("http/1.1", peerDialTime)
+	t.ResponseHeaderTimeout = 0 // a change may wait for its turn
+	f := &forwarder{control: c, local: local, ownHost: ownHost}
+	f.proxy = &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.Host = "https", r.In.Host
+			r.Out.Header.Set(headerSource, r.In.RemoteAddr)
+		},
+		Transport:     &toLeader{control: c, transport: t},
+		FlushInterval: -1, // answers are streams
+		ErrorHandler:  func(w http.ResponseWriter, _ *http.Request, err error) { api.WriteProblem(w, err, "") },
+		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return f
+}
+
+// ServeHTTP implements http.Handler.
+func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id, role, node := peerOf(r)
+	passed := node && role == identity.RoleServer && !f.book.refuses(id)
+	source := r.Header.Get(headerSource)
+	r.Header.Del(headerSource)
+	if passed {
+		r.RemoteAddr = source
+		f.asLeader(w, r)
+		return
+	}
+	if api.IsLocal(r) {
+		f.local.ServeHTTP(w, r)
+		return
+	}
+	at, err := f.helm(r.Context(), holdTime)
+	switch {
+	case err != nil:
+		api.WriteProblem(w, err, "")
+	case at.tenure != nil:
+		f.local.ServeHTTP(w, r)
+	case !f.ownHost(api.HostOf(r)):
+		f.local.ServeHTTP(w, r) // it refuses names that are not ours, whoever leads
+	default:
+		f.proxy.ServeHTTP(w, r)
+	}
+}
+
+// asLeader serves what another server passed on, or says at once that it should look
+// for another leader.
+func (f *forwarder) asLeader(w http.ResponseWriter, r *http.Request) {
+	if tenure, _ := f.tenure.now(); tenure != nil {
+		f.local.ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set(headerNotLeading, "1")
+	w.WriteHeader(http.StatusServiceUnavailable)
+}
+
+// toLeader is the forwarder's http.RoundTripper.
+type toLeader struct {
+	*control
+	transport http.RoundTripper
+}
+
+// RoundTrip sends a request to the leader, and again to the next one if it was not
+// taken.
+func (t *toLeader) RoundTrip(req *http.Request) (*http.Response, error) {
+	body, err := keepBody(req)
+	if err != nil {
+		return nil, cluster.Invalid("body", "the request could not be read").Wrap(err)
+	}
+	hold, cancel := context.WithTimeout(req.Context(), holdTime)
+	defer cancel()
+	for {
+		at, err := t.helm(hold, holdTime)
+		if err != nil {
+			return nil, err
+		}
+		id := at.other
+		if at.tenure != nil {
+			id = t.self // it leads by now: the same way, through its own port
+		}
+		out := req.Clone(req.Context())
+		out.URL.Host = string(id)
+		body.attach(out)
+		resp, err := t.transport.RoundTrip(out)
+		if err == nil && resp.Header.Get(headerNotLeading) == "" {
+			return resp, nil
+		}
+		if err != nil && !body.mayRepeat(out, err) {
+			return nil, unanswered(req, id, err)
+		}
+		if err == nil {
+			_ = resp.Body.Close() // it has none
+		}
+		if pause(hold, holdPause) != nil {
+			return nil, unanswered(req, id, errors.Join(err, errNotLeading))
+		}
+	}
+}
+
+// unanswered says what became of a request that the leader did not answer.
+func unanswered(req *http.Request, leader cluster.NodeID, err error) error {
+	if req.Context().Err() != nil {
+		return req.Context().Err()
+	}
+	e := cluster.Errorf(cluster.KindUnavailable, "leader_lost", "the request was not answered").
+		Because("server %s, which led, did not answer", leader).Wrap(err)
+	var unsent *api.NotSentError
+	if errors.As(err, &unsent) || safe(req.Method) {
+		return e.WithHint("try again")
+	}
+	e.Code = "outcome_unknown"
+	return e.WithHint("it may have been done or not: look before you try again")
+}
+
+// safe methods change nothing.
+func safe(method string) bool { return method == http.MethodGet || method == http.MethodHead }
+
+// keptBody hands the same body to one try after the other.
+type keptBody struct {
+	kept   []byte        // all of it, if it is small
+	stream io.ReadCloser // else; nil
+	read   bool          // something of stream was read
+}
+
+// keepBody reads a small body, and makes a large one wait for the leader's word.
+func keepBody(req *http.Request) (*keptBody, error) {
+	b := &keptBody{}
+	if req.Body == nil || req.Body == http.NoBody {
+		return b, nil
+	}
+	if req.ContentLength < 0 || req.ContentLength > replayBytes {
+		b.stream = req.Body
+		req.Header.Set("Expect", "100-continue")
+		return b, nil
+	}
+	var err error
+	b.kept, err = io.ReadAll(req.Body)
+	return b, err
+}
+
+// attach gives the body to a try.
+func (b *keptBody) attach(out *http.Request) {
+	switch {
+	case b.stream != nil:
+		out.Body = b
+	case len(b.kept) > 0:
+		out.Body = io.NopCloser(bytes.NewReader(b.kept))
+		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.kept)), nil }
+	default:
+		out.Body = nil
+	}
+}
+
+// Read implements io.Reader for a stream.
+func (b *keptBody) Read(p []byte) (int, error) {
+	b.read = true
+	return b.stream.Read(p)
+}
+
+// Close implements io.Closer. The stream stays open for the next try; the server
+// that it came to closes it in the end.
+func (b *keptBody) Close() error { return nil }
+
+// mayRepeat reports whether a request that failed cannot have had an effect.
+func (b *keptBody) mayRepeat(req *http.Request, err error) bool {
+	var unsent *api.NotSentError
+	if req.Context().Err() != nil || b.read {
+		return false
+	}
+	return errors.As(err, &unsent) || safe(req.Method)
+}
