@@ -43,7 +43,7 @@ type Config struct {
 	// builds images. Without both the agent needs no container engine and runs only
 	// the router.
 	Apps, Builds bool
-	// Servers are the addresses to dial, host:port, nearest first.
+	// Servers are the addresses to dial first, host:port. The roster names more.
 	Servers []string
 	Router  *RouterConfig // nil: no router here
 	// Offer are more TCP ports of this host that containers and builds may reach.
@@ -71,6 +71,8 @@ type Agent struct {
 	space        *spaceWatch
 	router       *router.Router // nil without one
 	certificates *newestSession
+	hosts        *hosts
+	dialer       *api.Dialer
 	registry     atomic.Pointer[api.RegistryEndpoint] // from the newest welcome; nil: never met a server
 
 	ready     chan struct{} // closed by Run, see Ready
@@ -148,6 +150,12 @@ func (a *Agent) remember(rt runtime) error {
 		a.log.Warn("last registry is lost; waiting for a server", "err", err)
 	}
 	a.registry.Store(registry)
+	roster, err := a.memory.roster()
+	if err != nil {
+		a.log.Warn("last list of hosts is lost; waiting for a server", "err", err)
+	}
+	a.hosts = newHosts(a.config.Node().ID, roster)
+	a.dialer = &api.Dialer{Node: a.config.Node, Addresses: a.hosts.addresses}
 	seen, err := a.memory.observed()
 	if err != nil {
 		return errors.Join(err, a.memory.close())

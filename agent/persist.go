@@ -29,10 +29,11 @@ type memory struct {
 }
 
 var (
-	bucketTold     = []byte("told")     // what a server said last: the two keys below
+	bucketTold     = []byte("told")     // what a server said last: the keys below
 	bucketObserved = []byte("observed") // by allocation
 	keyAssignments = []byte("assignments")
 	keyRegistry    = []byte("registry")
+	keyRoster      = []byte("roster")
 )
 
 const (
@@ -137,6 +138,18 @@ func (m *memory) registry() (*api.RegistryEndpoint, error) {
 func (m *memory) saveRegistry(e api.RegistryEndpoint) error {
 	return m.put(bucketTold, keyRegistry, e)
 }
+
+// roster is who belonged to the cluster last; nil if that was never said.
+func (m *memory) roster() (*cluster.Roster, error) {
+	r := new(cluster.Roster)
+	ok, err := m.told(keyRoster, r)
+	if !ok {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (m *memory) saveRoster(r *cluster.Roster) error { return m.put(bucketTold, keyRoster, r) }
 
 // told reads back what a server said; false if it never did, or with an error.
 func (m *memory) told(key []byte, v any) (ok bool, err error) {

@@ -33,7 +33,8 @@ const (
 func (a *Agent) keepSession(ctx context.Context) error {
 	wait, warned := redialFirst, false
 	for i := 0; ctx.Err() == nil; i++ {
-		server := a.config.Servers[i%len(a.config.Servers)]
+		servers := a.hosts.servers(a.config.Servers, a.config.Zone)
+		server := servers[i%len(servers)]
 		begun := time.Now()
 		err := a.session(ctx, server)
 		if ctx.Err() != nil {
@@ -80,8 +81,16 @@ func (a *Agent) session(ctx context.Context, server string) error {
 func (a *Agent) dial(ctx context.Context, server string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	d := tls.Dialer{Config: a.config.Node().ClientConfig(api.ALPNSession)}
-	return d.DialContext(ctx, "tcp", server)
+	raw, err := api.DialHost(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	conn := tls.Client(raw, a.config.Node().ClientConfig(api.ALPNSession))
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = raw.Close() // it is no connection
+		return nil, err
+	}
+	return conn, nil
 }
 
 // hello describes the node and everything on it.
@@ -111,6 +120,12 @@ func (a *Agent) welcome(w api.Welcome) {
 // desired takes what the server wants. Assignments are saved before they are
 // acted on: what runs is never more than what is remembered.
 func (a *Agent) desired(d api.Desired) {
+	if d.Roster != nil {
+		a.hosts.newest.Store(d.Roster)
+		if err := a.memory.saveRoster(d.Roster); err != nil {
+			a.log.Error("list of hosts not saved; without a server a restart would search them at older addresses", "err", err)
+		}
+	}
 	if d.Routes != nil && a.router != nil {
 		a.router.SetTable(d.Routes)
 	}

@@ -118,14 +118,14 @@ func (c *control) NodeRouter(_ context.Context, s cluster.RouterStatus) error {
 func (c *control) NodeAlive(_ cluster.NodeID, s []cluster.Space) { c.space.Store(&s) }
 func (c *control) NodeLeft(cluster.NodeID)                       {}
 
-func (c *control) NodeDesired(ctx context.Context, _ cluster.NodeID, assignments, routes uint64) (api.Desired, error) {
+func (c *control) NodeDesired(ctx context.Context, _ cluster.NodeID, has api.Indexes) (api.Desired, error) {
 	for {
 		c.mu.Lock()
 		var d api.Desired
-		if c.set != nil && c.set.Index > assignments {
+		if c.set != nil && c.set.Index > has.Assignments {
 			d.Assignments = c.set
 		}
-		if c.routes != nil && c.routes.Index > routes {
+		if c.routes != nil && c.routes.Index > has.Routes {
 			d.Routes = c.routes
 		}
 		changed := c.changed

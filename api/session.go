@@ -12,7 +12,7 @@ import (
 // as long as the session lives; every other stream is one call.
 //
 //	agent → server   Hello, then Heartbeat every second, Observed and Router when they change
-//	server → agent   Welcome, then Assignments (always the full set) and Routes when they change
+//	server → agent   Welcome, then Assignments (always the full set), Routes and Roster when they change
 //	server → agent   calls: Logs, Exec, Run
 //	agent → server   calls: certificate storage, edge certificates
 //
@@ -131,13 +131,17 @@ type NodeEvents interface {
 	// NodeAlive hears any message; space is nil when it says nothing of disks.
 	NodeAlive(node cluster.NodeID, space []cluster.Space)
 	NodeLeft(node cluster.NodeID)
-	// NodeDesired blocks until what node should have or serve is newer than the
-	// given indexes, and returns it.
-	NodeDesired(ctx context.Context, node cluster.NodeID, assignments, routes uint64) (Desired, error)
+	// NodeDesired blocks until what node should have, serve or know is newer than what
+	// it has, and returns it.
+	NodeDesired(ctx context.Context, node cluster.NodeID, has Indexes) (Desired, error)
 }
+
+// Indexes say how new the sets are that a node has; zero: it has none.
+type Indexes struct{ Assignments, Routes, Roster uint64 }
 
 // Desired is a node's news; nil parts did not change.
 type Desired struct {
 	Assignments *AssignmentSet
 	Routes      *cluster.RouteTable
+	Roster      *cluster.Roster
 }

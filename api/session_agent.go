@@ -184,7 +184,7 @@ func (s *AgentSession) listen(ctx context.Context, in *inbox) error {
 		if err := s.control.read(ctx, &m); err != nil {
 			return fmt.Errorf("listen to the server: %w", err)
 		}
-		in.put(Desired{Assignments: m.Assignments, Routes: m.Routes})
+		in.put(Desired{Assignments: m.Assignments, Routes: m.Routes, Roster: m.Roster})
 	}
 }
 
@@ -269,6 +269,9 @@ func (b *inbox) put(d Desired) {
 	}
 	if d.Routes != nil {
 		b.newest.Routes = d.Routes
+	}
+	if d.Roster != nil {
+		b.newest.Roster = d.Roster
 	}
 	select {
 	case b.wake <- struct{}{}:

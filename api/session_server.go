@@ -261,22 +261,28 @@ func (s *SessionServer) tell(ctx context.Context, node cluster.NodeID, in *outbo
 
 // push sends the newest full sets whenever they change.
 func (s *SessionServer) push(ctx context.Context, control *streamWire, node cluster.NodeID) error {
-	var assignments, routes uint64
+	var has Indexes
 	for {
-		d, err := s.events.NodeDesired(ctx, node, assignments, routes)
+		d, err := s.events.NodeDesired(ctx, node, has)
 		if err != nil {
 			return fmt.Errorf("learn what the node should have: %w", err)
 		}
+		var news []message
+		if d.Roster != nil { // first: the others may name hosts that it introduces
+			has.Roster = d.Roster.Index
+			news = append(news, message{Roster: d.Roster})
+		}
 		if d.Assignments != nil {
-			assignments = d.Assignments.Index
-			if err := control.write(ctx, message{Assignments: d.Assignments}); err != nil {
-				return fmt.Errorf("send assignments: %w", err)
-			}
+			has.Assignments = d.Assignments.Index
+			news = append(news, message{Assignments: d.Assignments})
 		}
 		if d.Routes != nil {
-			routes = d.Routes.Index
-			if err := control.write(ctx, message{Routes: d.Routes}); err != nil {
-				return fmt.Errorf("send routes: %w", err)
+			has.Routes = d.Routes.Index
+			news = append(news, message{Routes: d.Routes})
+		}
+		for _, m := range news {
+			if err := control.write(ctx, m); err != nil {
+				return fmt.Errorf("send what the node should have: %w", err)
 			}
 		}
 		if ctx.Err() != nil {

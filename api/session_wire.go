@@ -23,8 +23,8 @@ const (
 	// sessionOpening is how long Hello and Welcome may take.
 	sessionOpening = 10 * time.Second
 	// sessionPing: with the heartbeat interval before it, a dead other side is
-	// noticed within NodeLease.
-	sessionPing = NodeLease - HeartbeatInterval
+	// noticed a second before NodeLease is over, in which another server is found.
+	sessionPing = NodeLease - 2*HeartbeatInterval
 	// sessionCloseWait is how long a stream may stay half closed.
 	sessionCloseWait = 30 * time.Second
 	// maxCalls bounds the calls that one side serves at once.
@@ -43,6 +43,7 @@ type message struct {
 	Assignments *AssignmentSet        `cbor:"7,keyasint,omitempty"`
 	Routes      *cluster.RouteTable   `cbor:"8,keyasint,omitempty"`
 	Space       []cluster.Space       `cbor:"9,keyasint,omitempty"` // of a heartbeat
+	Roster      *cluster.Roster       `cbor:"10,keyasint,omitempty"`
 }
 
 // yamuxConfig tunes the multiplexer. The agent's pings find a dead server; a dead

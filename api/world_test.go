@@ -93,19 +93,22 @@ func (w *world) NodeLeft(cluster.NodeID) {
 	w.left++
 }
 
-func (w *world) NodeDesired(ctx context.Context, _ cluster.NodeID, assignments, routes uint64) (Desired, error) {
+func (w *world) NodeDesired(ctx context.Context, _ cluster.NodeID, has Indexes) (Desired, error) {
 	for {
 		w.mu.Lock()
 		var d Desired
-		if a := w.desired.Assignments; a != nil && a.Index > assignments {
+		if a := w.desired.Assignments; a != nil && a.Index > has.Assignments {
 			d.Assignments = a
 		}
-		if r := w.desired.Routes; r != nil && r.Index > routes {
+		if r := w.desired.Routes; r != nil && r.Index > has.Routes {
 			d.Routes = r
+		}
+		if r := w.desired.Roster; r != nil && r.Index > has.Roster {
+			d.Roster = r
 		}
 		changed := w.changed
 		w.mu.Unlock()
-		if d.Assignments != nil || d.Routes != nil {
+		if d != (Desired{}) {
 			return d, nil
 		}
 		select {

@@ -22,6 +22,8 @@ type assigner struct {
 	nodes map[cluster.NodeID][]*cluster.Allocation
 	sets  map[cluster.NodeID]*api.AssignmentSet
 	table *cluster.RouteTable
+	// roster is the cluster's hosts.
+	roster *cluster.Roster
 	// envs holds the opened config of the releases in use. A release never changes,
 	// so its address names it.
 	envs map[*cluster.Release]map[string]cluster.Redacted
@@ -31,14 +33,14 @@ func newAssigner(c *control) *assigner {
 	return &assigner{control: c, sets: map[cluster.NodeID]*api.AssignmentSet{}, envs: map[*cluster.Release]map[string]cluster.Redacted{}}
 }
 
-// desired returns what node should have and serve at st, or at a newer state that
-// somebody else brought.
-func (a *assigner) desired(st *cluster.State, node cluster.NodeID) (*api.AssignmentSet, *cluster.RouteTable, error) {
+// desired returns what node should have, serve and know at st, or at a newer state
+// that somebody else brought.
+func (a *assigner) desired(st *cluster.State, node cluster.NodeID) (api.Desired, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.refresh(st)
 	set, err := a.set(node)
-	return set, a.table, err
+	return api.Desired{Assignments: set, Routes: a.table, Roster: a.roster}, err
 }
 
 // routes returns what routers should serve at st.
@@ -61,6 +63,9 @@ func (a *assigner) refresh(st *cluster.State) {
 	}
 	if t := st.Routes(); a.table == nil || !sameRoutes(a.table, t) || awaited(st, a.table.Index) {
 		a.table = t
+	}
+	if r := st.Roster(); a.roster == nil || !a.roster.Same(r) {
+		a.roster = r
 	}
 	for rel := range a.envs {
 		if now, err := st.Release(rel.App, rel.Version); err != nil || now != rel {

@@ -21,10 +21,11 @@ func TestAssignmentsComeFromOneState(t *testing.T) {
 	newer := d.State()
 
 	a := newAssigner(&control{})
-	if _, _, err := a.desired(newer, "n2"); err != nil {
+	if _, err := a.desired(newer, "n2"); err != nil {
 		t.Fatal(err)
 	}
-	set, table, err := a.desired(older, "n1")
+	all, err := a.desired(older, "n1")
+	set, table := all.Assignments, all.Routes
 	if err != nil || len(set.Assignments) != 1 {
 		t.Fatalf("%+v %v", set, err)
 	}

@@ -149,20 +149,23 @@ func (f *fleet) NodeAlive(node cluster.NodeID, space []cluster.Space) {
 func (f *fleet) NodeLeft(cluster.NodeID) {}
 
 // NodeDesired implements api.NodeEvents.
-func (f *fleet) NodeDesired(ctx context.Context, node cluster.NodeID, assignments, routes uint64) (api.Desired, error) {
+func (f *fleet) NodeDesired(ctx context.Context, node cluster.NodeID, has api.Indexes) (api.Desired, error) {
 	var news api.Desired
 	err := f.until(ctx, func(st *cluster.State) (bool, error) {
-		set, table, err := f.assign.desired(st, node)
+		all, err := f.assign.desired(st, node)
 		if err != nil {
 			return false, err
 		}
-		if set.Index > assignments {
-			news.Assignments = set
+		if all.Assignments.Index > has.Assignments {
+			news.Assignments = all.Assignments
 		}
-		if table.Index > routes {
-			news.Routes = table
+		if all.Routes.Index > has.Routes {
+			news.Routes = all.Routes
 		}
-		return news.Assignments != nil || news.Routes != nil, nil
+		if all.Roster.Index > has.Roster {
+			news.Roster = all.Roster
+		}
+		return news != api.Desired{}, nil
 	})
 	return news, err
 }

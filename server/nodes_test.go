@@ -76,11 +76,11 @@ func TestDesiredChangesOnlyForWhomItConcerns(t *testing.T) {
 	}
 	a := newAssigner(h.server.control)
 	look := func() (*api.AssignmentSet, *cluster.RouteTable) {
-		set, table, err := a.desired(h.server.store.State(), h.server.self)
+		all, err := a.desired(h.server.store.State(), h.server.self)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return set, table
+		return all.Assignments, all.Routes
 	}
 	set, table := look()
 	if len(set.Assignments) != 1 || len(table.Routes) != 1 || len(table.Routes[0].Upstreams) != 1 {

@@ -224,6 +224,7 @@ func (s *Server) Run(ctx context.Context) error {
 		layer{"images", s.images.Run},
 		layer{"leader", s.leader.Run},
 		layer{"certificate", s.renew},
+		layer{"search", s.search},
 		layer{"hooks", s.hooks.Run},
 		layer{"ready", s.announce},
 		layer{"step down", s.stepDown},

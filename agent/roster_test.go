@@ -1,0 +1,39 @@
+package agent
+
+import (
+	"slices"
+	"testing"
+
+	"paas/cluster"
+)
+
+func TestServersNearbyComeFirst(t *testing.T) {
+	r := &cluster.Roster{Members: []cluster.Member{
+		{ID: "1", Zone: "a", Address: "10.0.0.1:7443", Server: true},
+		{ID: "2", Zone: "b", Address: "10.0.0.2:7443", Server: true},
+		{ID: "3", Zone: "b", Address: "10.0.0.3:7443", Server: true},
+		{ID: "4", Zone: "b", Address: "10.0.0.4:7443"},
+		{ID: "5", Zone: "b", Server: true},
+	}, Removed: []cluster.NodeID{"9"}}
+	first := map[string]bool{}
+	for _, self := range []cluster.NodeID{"1000000000000000", "2000000000000000", "3000000000000001", "4000000000000000"} {
+		h := newHosts(self, r)
+		got := h.servers([]string{"seed:1"}, "b")
+		if len(got) != 4 || got[0] != "seed:1" || got[3] != "10.0.0.1:7443" {
+			t.Errorf("%s asks %v", self, got)
+		}
+		first[got[1]] = true
+		if !h.refuses("9") || h.refuses("1") {
+			t.Error("refuses the wrong ones")
+		}
+	}
+	if len(first) != 2 {
+		t.Errorf("all begin with %v", first)
+	}
+	if got := newHosts("1", r).servers(nil, "b"); slices.Contains(got, "10.0.0.1:7443") {
+		t.Errorf("a server asks itself: %v", got)
+	}
+	if got := newHosts("1", nil).servers([]string{"seed:1"}, "b"); !slices.Equal(got, []string{"seed:1"}) {
+		t.Errorf("without a roster: %v", got)
+	}
+}
