@@ -1,5 +1,5 @@
 # paas: make up, make test. Everything else is for those who change it.
-.PHONY: build up down purge test unit acme docker-test e2e faults vm check bench-deploy bench-router bench-store bench-scheduler fuzz explore fmt
+.PHONY: build up down purge test unit acme docker-test e2e faults vm check bench-deploy bench-cluster bench-router bench-store bench-scheduler fuzz explore fmt
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 export CGO_ENABLED = 0
@@ -44,7 +44,7 @@ e2e: build ## the whole life of apps, through the command line
 
 faults: build ## long drills: load, crashes, full disks
 	@scripts/host faults
-	PAAS_BINARY=$(CURDIR)/bin/paas go test -tags e2e,faults -count=1 -timeout 60m -run Fault -v ./scripts/e2e
+	PAAS_BINARY=$(CURDIR)/bin/paas go test -tags e2e,faults -count=1 -timeout 180m -run Fault -v ./scripts/e2e
 
 vm: build ## paas as systemd's service in a virtual machine: limits of builds, kill, stop, reboot; ACCEL=kvm is quicker
 	@scripts/images busybox
@@ -70,6 +70,9 @@ bench-router:
 bench-deploy: build ## what people wait for and what an idle host costs, beside the same by hand
 	go test -run xxx -bench 'Propose|Raw' -benchtime 2s ./store
 	PAAS_BINARY=$(CURDIR)/bin/paas go test -tags e2e,bench -count=1 -timeout 20m -run BenchDeploy -v ./scripts/e2e
+
+bench-cluster: build ## replicas on several hosts, an update, the loss of a host and of the leader, beside bare engines
+	PAAS_BINARY=$(CURDIR)/bin/paas go test -tags e2e,bench -count=1 -timeout 40m -run BenchCluster -v ./scripts/e2e
 
 bench-store:
 	go test -run xxx -bench . -benchtime 2s ./store

@@ -159,16 +159,6 @@ func (f *fleet) followers() []*member {
 	return slices.DeleteFunc(f.servers(), func(m *member) bool { return m == lead || !m.running() })
 }
 
-// edgeCA is the authority of private host names.
-func (f *fleet) edgeCA() string {
-	f.t.Helper()
-	var s struct {
-		EdgeCA string `json:"edge_ca"`
-	}
-	f.anyServer("GET", "/v1/status", nil, &s)
-	return s.EdgeCA
-}
-
 // anyServer makes a request of whichever server answers.
 func (f *fleet) anyServer(method, path string, in, out any) {
 	f.t.Helper()

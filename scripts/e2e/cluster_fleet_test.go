@@ -20,10 +20,12 @@ import (
 // git and all requests come from host 0, which is never killed.
 type fleet struct {
 	*host
-	bed     *bed
-	members []*member // host 1 first
-	ca      string    // PEM
-	token   string    // of an admin
+	bed       *bed
+	members   []*member // host 1 first
+	ca        string    // PEM
+	authority string    // the file that it is in
+	token     string    // of an admin
+	status    string    // JSON, of the beginning: how routers are known
 }
 
 // plan is what a fleet is made of: servers on the first hosts, agents with a
@@ -158,14 +160,13 @@ func (f *fleet) login() {
 	}
 	f.into(&made, f.home, "token", "create", "--name", "drills", "--scope", "admin")
 	f.token = made.Token
-	var status string
 	f.await("the first server says how it is known", 30*time.Second, func() string {
 		var errs string
 		var code int
-		if status, errs, code = f.paas(f.home, "status", "--json"); code != 0 {
-			return status + errs
+		if f.status, errs, code = f.paas(f.home, "status", "--json"); code != 0 {
+			return f.status + errs
 		}
-		return f.trust(status)
+		return f.trust(f.status)
 	})
 	ca, err := filepath.Glob(filepath.Join(f.home, "ca", "*.pem"))
 	if err != nil || len(ca) == 0 {
@@ -176,8 +177,15 @@ func (f *fleet) login() {
 		f.t.Fatal(err)
 	}
 	f.ca = string(pem)
-	for _, m := range f.servers()[1:] {
-		if out, errs, code := f.run(f.home, f.token, f.bin, "context", "add", m.name, "--server", "https://"+m.addr+":7443", "--ca", ca[0], "--token", "-"); code != 0 {
+	f.authority = ca[0]
+	f.contexts()
+}
+
+// contexts tells the command line where each server is now.
+func (f *fleet) contexts() {
+	f.t.Helper()
+	for _, m := range f.servers() {
+		if out, errs, code := f.run(f.home, f.token, f.bin, "context", "add", m.name, "--server", "https://"+m.addr+":7443", "--ca", f.authority, "--token", "-"); code != 0 {
 			f.t.Fatalf("context add: exit %d\n%s%s", code, out, errs)
 		}
 	}
@@ -195,9 +203,8 @@ func (f *fleet) through(m *member) *host {
 	f.t.Helper()
 	h := *f.host
 	h.httpAddr, h.httpsAddr = m.addr+":80", m.addr+":443"
-	edge := h.client.Transport
-	if said := h.trust(fmt.Sprintf(`{"edge_ca": %q}`, f.edgeCA())); said != "" {
-		f.t.Fatal(said, edge)
+	if said := h.trust(f.status); said != "" {
+		f.t.Fatal(said)
 	}
 	return &h
 }
