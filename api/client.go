@@ -57,6 +57,7 @@ var (
 	_ EventService    = (*Client)(nil)
 	_ NodeService     = (*Client)(nil)
 	_ TokenService    = (*Client)(nil)
+	_ JoinService     = (*Client)(nil)
 	_ ClusterService  = (*Client)(nil)
 )
 
@@ -117,7 +118,7 @@ func loopback(host string) bool {
 }
 
 // Services returns the client as every interface of the API.
-func (c *Client) Services() Services { return Services{c, c, c, c, c, c, c, c, c, c, c, c, c} }
+func (c *Client) Services() Services { return Services{c, c, c, c, c, c, c, c, c, c, c, c, c, c} }
 
 // Close gives idle connections back.
 func (c *Client) Close() {
@@ -139,6 +140,7 @@ type request struct {
 	upload io.Reader // sent as it is, instead of in
 	media  string    // of upload
 	header http.Header
+	host   string        // in place of the URL's
 	wait   time.Duration // for the first byte of the answer; 0 means answerTimeout
 	opened func()        // called when a stream was granted; may be nil
 }
@@ -331,6 +333,9 @@ func (c *Client) build(ctx context.Context, q request) (*http.Request, error) {
 	}
 	for k, v := range q.header {
 		req.Header[k] = v
+	}
+	if q.host != "" {
+		req.Host = q.host
 	}
 	if media != "" {
 		req.Header.Set("Content-Type", media)

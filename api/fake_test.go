@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"paas/cluster"
+	"paas/identity"
 )
 
 // fake is every service, in memory, for the tests of the wire alone. What a test
@@ -190,6 +191,21 @@ func (f *fake) Whoami(ctx context.Context) (*Actor, error) {
 	a := ActorFrom(ctx)
 	return &a, f.called(ctx, "Whoami")
 }
+func (f *fake) CreateJoin(ctx context.Context, in CreateJoin) (*NewJoin, error) {
+	return &NewJoin{Join: cluster.Join{Server: in.Role == identity.RoleServer}, Text: "paas://x"}, f.called(ctx, "CreateJoin")
+}
+func (f *fake) Joins(ctx context.Context) ([]cluster.Join, error) {
+	return nil, f.called(ctx, "Joins")
+}
+func (f *fake) RevokeJoin(ctx context.Context, id cluster.TokenID) error {
+	return f.called(ctx, "RevokeJoin "+string(id))
+}
+func (f *fake) Join(ctx context.Context, in JoinRequest) (*Joined, error) {
+	if in.Secret != "good" {
+		return nil, cluster.Errorf(cluster.KindUnauthenticated, "join", "the join string is not good")
+	}
+	return &Joined{Node: "aaaaaaaaaaaaaaaa"}, f.called(ctx, "Join "+in.Name)
+}
 func (f *fake) Status(ctx context.Context) (*ClusterStatus, error) {
 	return &ClusterStatus{ID: "c"}, f.called(ctx, "Status")
 }
@@ -296,7 +312,7 @@ func newServer(t testing.TB) *server {
 	return s
 }
 
-func servicesOf(f *fake) Services { return Services{f, f, f, f, f, f, f, f, f, f, f, f, f} }
+func servicesOf(f *fake) Services { return Services{f, f, f, f, f, f, f, f, f, f, f, f, f, f} }
 
 // client is the real client, as the holder of token.
 func (s *server) client(t testing.TB, token string) *Client {

@@ -38,10 +38,10 @@ type gate struct {
 	log          *slog.Logger
 }
 
-func newGate(cfg HandlerConfig, entries []*entry) *gate {
-	g := &gate{authenticate: cfg.Authenticate, hosts: cfg.Hosts, log: cfg.Logger, throttle: newThrottle(),
+func newGate(cfg HandlerConfig, t *table) *gate {
+	g := &gate{authenticate: cfg.Authenticate, hosts: cfg.Hosts, log: cfg.Logger, throttle: t.throttle,
 		entries: map[string][]*entry{}, methods: map[string][]string{}}
-	for _, e := range entries {
+	for _, e := range t.entries {
 		path := echoPath(e.Path)
 		g.entries[e.Method+" "+path] = append(g.entries[e.Method+" "+path], e)
 		if !slices.Contains(g.methods[path], e.Method) {
@@ -165,8 +165,7 @@ func (g *gate) admit(c echo.Context) (*entry, error) {
 	unescapeParams(c)
 	e := g.find(c)
 	if e != nil && e.Public {
-		r.Body = http.MaxBytesReader(c.Response(), r.Body, 0)
-		return e, nil
+		return e, e.open(c)
 	}
 	actor, err := g.identify(r)
 	if err != nil {
@@ -237,15 +236,9 @@ func (g *gate) identify(r *http.Request) (Actor, error) {
 	if cluster.KindOf(err) != cluster.KindUnauthenticated {
 		return actor, err
 	}
-	source := sourceOf(r)
-	if wait := g.throttle.wait(source, time.Now()); wait > 0 {
-		err := refuse(http.StatusTooManyRequests, cluster.Errorf(cluster.KindUnavailable, "throttled",
-			"too many wrong tokens from your address").Because("the next try is possible in %s", wait).
-			WithHint("wait, then use a valid token"))
-		err.header.Set("Retry-After", fmt.Sprint(int(wait/time.Second)))
+	if err := g.throttle.count(sourceOf(r), time.Now()); err != nil {
 		return Actor{}, err
 	}
-	g.throttle.punish(source, time.Now())
 	return Actor{}, challenge("the token is unknown, revoked or expired")
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"paas/cluster"
+	"paas/identity"
 )
 
 // HandlerConfig is what the API needs to be served.
@@ -43,7 +44,7 @@ func NewHandler(cfg HandlerConfig) (http.Handler, []Route, error) {
 	cfg.Logger = cfg.Logger.With("component", "api")
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	t := &table{echo: e, huma: humaecho.New(e, humaConfig(cfg))}
+	t := &table{echo: e, huma: humaecho.New(e, humaConfig(cfg)), throttle: newThrottle()}
 
 	addMetaRoutes(t)
 	addAppRoutes(t, cfg.Services.Apps)
@@ -58,6 +59,7 @@ func NewHandler(cfg HandlerConfig) (http.Handler, []Route, error) {
 	addEventRoutes(t, cfg.Services.Events)
 	addNodeRoutes(t, cfg.Services.Nodes)
 	addTokenRoutes(t, cfg.Services.Tokens)
+	addJoinRoutes(t, cfg.Services.Joins)
 	addClusterRoutes(t, cfg.Services.Cluster)
 	if cfg.Git != nil {
 		addGitRoutes(t, cfg.Git)
@@ -65,7 +67,7 @@ func NewHandler(cfg HandlerConfig) (http.Handler, []Route, error) {
 	if err := t.verify(); err != nil {
 		return nil, nil, err
 	}
-	g := newGate(cfg, t.entries)
+	g := newGate(cfg, t)
 	e.Use(g.middleware)
 	e.HTTPErrorHandler = func(err error, c echo.Context) { g.fail(c, err) } // the gate leaves it nothing
 	return e, t.routes(), nil
@@ -131,6 +133,7 @@ func aliasEnums(r huma.Registry) {
 	aliasEnum[cluster.AllocationState](r)
 	aliasEnum[cluster.NodeState](r)
 	aliasEnum[cluster.CheckKind](r)
+	aliasEnum[identity.Role](r)
 }
 
 func aliasEnum[T wordEnum](r huma.Registry) {

@@ -15,5 +15,6 @@ type Services struct {
 	Events    EventService
 	Nodes     NodeService
 	Tokens    TokenService
+	Joins     JoinService
 	Cluster   ClusterService
 }

@@ -112,6 +112,8 @@ type table struct {
 	huma    huma.API
 	entries []*entry
 	errs    []error
+	// throttle counts the wrong secrets of every route.
+	throttle *throttle
 }
 
 // add puts a line into the table; every registration goes through it.
@@ -170,10 +172,22 @@ func echoPath(path string) string {
 	return strings.NewReplacer("{", ":", "}", "").Replace(path)
 }
 
+// bodyLimit is the most that a body may have: strangers send little.
+func (s spec) bodyLimit() int64 {
+	var r Route
+	if s.rule != nil {
+		s.rule(&r)
+	}
+	if r.Public {
+		return maxPublicBody
+	}
+	return maxJSONBody
+}
+
 // operation is s as huma wants it.
 func (s spec) operation(status int) huma.Operation {
 	op := huma.Operation{OperationID: s.name, Method: s.method, Path: s.path, Summary: s.summary,
-		MaxBodyBytes: maxJSONBody, DefaultStatus: status}
+		MaxBodyBytes: s.bodyLimit(), DefaultStatus: status}
 	if rest, ok := strings.CutPrefix(s.path, "/v1/"); ok {
 		tag, _, _ := strings.Cut(rest, "/")
 		if sub, ok := strings.CutPrefix(rest, "apps/{app}/"); ok {

@@ -1,11 +1,15 @@
 package api
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
+
+	"paas/cluster"
 )
 
 const (
@@ -26,6 +30,33 @@ type throttle struct {
 }
 
 func newThrottle() *throttle { return &throttle{fullAt: map[string]time.Time{}} }
+
+// count takes a wrong secret of source into account: nil, or the refusal of one that
+// came too soon after others.
+func (t *throttle) count(source string, now time.Time) error {
+	wait := t.wait(source, now)
+	if wait == 0 {
+		t.punish(source, now)
+		return nil
+	}
+	err := refuse(http.StatusTooManyRequests, cluster.Errorf(cluster.KindUnavailable, "throttled",
+		"too many wrong tokens from your address").Because("the next try is possible in %s", wait).
+		WithHint("wait, then use a valid token"))
+	err.header.Set("Retry-After", strconv.Itoa(int(wait/time.Second)))
+	return err
+}
+
+// guessed is err, or a refusal if err says that the caller's secret is wrong, as
+// too many of its source were. A right secret is never refused.
+func (t *throttle) guessed(ctx context.Context, err error) error {
+	if cluster.KindOf(err) != cluster.KindUnauthenticated {
+		return err
+	}
+	if refusal := t.count(sourceFrom(ctx), time.Now()); refusal != nil {
+		return refusal
+	}
+	return err
+}
 
 // wait returns how long source must wait before its next try, in whole seconds
 // and at least one; 0 if it may try now.

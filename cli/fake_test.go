@@ -16,6 +16,7 @@ import (
 
 	"paas/api"
 	"paas/cluster"
+	"paas/identity"
 )
 
 // fake is every service in memory, behind the real handler: small, but what it
@@ -34,6 +35,7 @@ var born = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 const (
 	fakeToken = "paas_0123456789ab_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+	fakeJoin  = "paas://192.0.2.10:7443?ca=sha256:0000000000000000000000000000000000000000000000000000000000000000&token=0123456789ab_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 	onceToken = "paas_ba9876543210_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 )
 
@@ -50,7 +52,7 @@ func fakeHandler() (http.Handler, error) {
 	f := &fake{apps: map[cluster.AppName]*api.AppInfo{}, config: map[string]string{"LOG_LEVEL": "info"}, web: 2}
 	f.apps["blog"] = f.info("blog")
 	h, _, err := api.NewHandler(api.HandlerConfig{Logger: slog.New(slog.DiscardHandler), Version: "test", Services: api.Services{
-		Apps: f, Processes: f, Config: f, Releases: f, Deploys: f, Builds: f, Logs: f, Terminals: f, Domains: f, Events: f, Nodes: f, Tokens: f, Cluster: f},
+		Apps: f, Processes: f, Config: f, Releases: f, Deploys: f, Builds: f, Logs: f, Terminals: f, Domains: f, Events: f, Nodes: f, Tokens: f, Joins: f, Cluster: f},
 		Authenticate: func(_ context.Context, bearer string) (api.Actor, error) {
 			if bearer == onceToken {
 				return api.Actor{Name: "console", Scope: cluster.ScopeAdmin, Once: true}, nil
@@ -389,6 +391,17 @@ func (f *fake) Tokens(context.Context) ([]cluster.Token, error) {
 	return []cluster.Token{{ID: "0123456789ab", Name: "ci", Scope: cluster.ScopeDeploy, Apps: []cluster.AppName{"blog"}, CreatedBy: "maria", ExpiresAt: born}}, nil
 }
 func (f *fake) RevokeToken(context.Context, cluster.TokenID) error { return nil }
+func (f *fake) CreateJoin(_ context.Context, in api.CreateJoin) (*api.NewJoin, error) {
+	return &api.NewJoin{Join: cluster.Join{ID: "0123456789ab", Server: in.Role == identity.RoleServer, CreatedAt: born, CreatedBy: "maria", ExpiresAt: born.Add(in.TTL)}, Text: fakeJoin}, nil
+}
+func (f *fake) Joins(context.Context) ([]cluster.Join, error) {
+	return []cluster.Join{{ID: "0123456789ab", CreatedAt: born, CreatedBy: "maria", ExpiresAt: born},
+		{ID: "ba9876543210", Server: true, CreatedAt: born, CreatedBy: "maria", ExpiresAt: born, UsedAt: born, Node: "aaaaaaaaaaaaaaaa"}}, nil
+}
+func (f *fake) RevokeJoin(context.Context, cluster.TokenID) error { return nil }
+func (f *fake) Join(context.Context, api.JoinRequest) (*api.Joined, error) {
+	return nil, cluster.Errorf(cluster.KindUnauthenticated, "join", "the join string is not good")
+}
 func (f *fake) Login(_ context.Context, in api.Login) (*api.NewToken, error) {
 	return &api.NewToken{Token: cluster.Token{ID: "0123456789ab", Name: in.Name, Scope: cluster.ScopeAdmin}, Text: fakeToken}, nil
 }

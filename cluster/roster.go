@@ -68,5 +68,8 @@ func (s *State) Roster() *Roster {
 	for n := range s.Nodes() {
 		r.Members = append(r.Members, Member{ID: n.ID, Name: n.Name, Zone: n.Zone, Address: n.Address, Server: n.Server, Router: n.Router})
 	}
+	for x := range s.Removed() {
+		r.Removed = append(r.Removed, x.Node)
+	}
 	return r
 }

@@ -27,6 +27,10 @@ const (
 	maxJoinAddresses = 16
 )
 
+// CodeStranger is the code of the error about a host that is not of the cluster
+// that a join string is for.
+const CodeStranger = "join_stranger"
+
 var (
 	fingerprintRE = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 	joinTokenRE   = regexp.MustCompile(`^([0-9a-f]{12})_([A-Za-z0-9_-]{43})$`)
@@ -156,7 +160,7 @@ func (j JoinString) verify(chain []*x509.Certificate, now time.Time) error {
 		sum := sha256.Sum256(c.Raw)
 		return bytes.Equal(sum[:], want)
 	})
-	stranger := cluster.Errorf(cluster.KindUnauthenticated, "join", "the host at that address is not of the cluster that the join string is for").
+	stranger := cluster.Errorf(cluster.KindUnauthenticated, CodeStranger, "the host at that address is not of the cluster that the join string is for").
 		WithHint("make a join string on a server of the cluster that you mean: paas join create\nthen check the address in it")
 	if at < 0 {
 		return stranger.Because("no certificate that it shows has the fingerprint of the join string")

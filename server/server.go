@@ -35,6 +35,7 @@ type Server struct {
 	hooks    *hookServer
 	front    *front
 	tokens   *tokenService
+	joins    *joinService
 	routes   []api.Route
 	ready    chan struct{} // closed by Run when it leads and serves, once
 	started  atomic.Bool   // Run was called
@@ -158,6 +159,7 @@ func (s *Server) compose(c Config, began time.Time) error {
 		{"servers", (&members{s.control, s.peers}).Run}, {"scheduler", planner.Run}, {"leases", fleet.leases}, {"release commands", releaser.Run}, {"retention", keeper.Run}, {"space", disks.Run},
 	}}
 	s.tokens = &tokenService{s.control}
+	s.joins = &joinService{control: s.control, authority: s.trust.authority}
 	services := api.Services{
 		Apps:      &appService{control: s.control, deployer: deployer, git: git, keeper: keeper},
 		Processes: &processService{control: s.control, deployer: deployer, fleet: fleet},
@@ -166,7 +168,7 @@ func (s *Server) compose(c Config, began time.Time) error {
 		Logs:      &logService{s.control, sessions.Node},
 		Terminals: &terminalService{s.control, assign, sessions.Node},
 		Domains:   &domainService{s.control}, Events: &eventService{s.control}, Nodes: &nodeService{s.control, fleet.spaces},
-		Tokens: s.tokens, Cluster: &clusterService{s.control, fleet.spaces},
+		Tokens: s.tokens, Joins: s.joins, Cluster: &clusterService{s.control, fleet.spaces},
 	}
 	return s.mount(c, services, git, sessions)
 }
