@@ -25,7 +25,7 @@ type Input struct {
 func Compute(in Input) cluster.Plan {
 	p := &pass{
 		state: in.State, now: in.Now, leading: in.LeadingSince, world: newWorld(in.State), acks: readAcks(in),
-		plan: cluster.Plan{Index: in.State.Index()},
+		plan: cluster.Plan{Index: in.State.Index()}, moving: map[int]int{},
 	}
 	for app := range in.State.Apps() {
 		if app.Destroying {
@@ -35,6 +35,7 @@ func Compute(in Input) cluster.Plan {
 		}
 	}
 	p.placeNeeds()
+	p.rebalance()
 	return p.plan
 }
 
@@ -46,7 +47,11 @@ type pass struct {
 	world   *world
 	acks    acks
 	needs   []need
-	plan    cluster.Plan
+	// restless are the process types that may be uneven; moving is how many replicas
+	// are on the way to a host, by index in world.hosts.
+	restless []restless
+	moving   map[int]int
+	plan     cluster.Plan
 }
 
 // reconcile decides one app: first what is on its way out, then what should
@@ -65,6 +70,7 @@ func (p *pass) reconcile(app *cluster.App) {
 		p.want(v, g)
 	}
 	p.conclude(v)
+	p.watchMoves(v)
 }
 
 // patience is when something that began at t has lasted for d of the time in which

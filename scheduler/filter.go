@@ -26,6 +26,9 @@ var filters = []filter{
 	{"of another architecture", admitsArch, func(h *host, d demand) string {
 		return fmt.Sprintf("is %s, the image needs %s", h.node.Arch, d.arch)
 	}},
+	{"outside its constraints", func(h *host, d demand) bool { return d.refusing(h) == nil }, func(h *host, d demand) string {
+		return d.refusing(h).Explain(h.node)
+	}},
 	{"short of memory", func(h *host, d demand) bool { return d.memory <= h.freeMemory() }, func(h *host, d demand) string {
 		return fmt.Sprintf("%s free, needs %s", bytesText(h.freeMemory()), bytesText(d.memory))
 	}},
@@ -36,6 +39,16 @@ var filters = []filter{
 
 func says(text string) func(*host, demand) string {
 	return func(*host, demand) string { return text }
+}
+
+// refusing returns the first constraint that h does not meet, or nil.
+func (d demand) refusing(h *host) *cluster.Constraint {
+	for i := range d.where {
+		if !d.where[i].Admits(h.node) {
+			return &d.where[i]
+		}
+	}
+	return nil
 }
 
 func admitsArch(h *host, d demand) bool {

@@ -74,7 +74,7 @@ func PickNode(s *cluster.State, proc cluster.Process, arch string, running ...On
 			w.hosts[i].reserve(demand{memory: o.MemoryBytes, cpuMilli: o.CPUMilli})
 		}
 	}
-	d := demand{memory: proc.MemoryBytes, cpuMilli: proc.CPUMilli, arch: arch}
+	d := demandOfProcess(proc, arch)
 	var best *host
 	for i := range w.hosts {
 		h := &w.hosts[i]

@@ -228,13 +228,17 @@ func (r *replica) mayServe() bool {
 	return false
 }
 
-// betterThan prefers what serves, then what is nearer to serving, then the older.
+// betterThan prefers what serves, then what is nearer to serving, then what was made
+// to take the other's place, then the older.
 func (r *replica) betterThan(o *replica) bool {
 	if r.ready != o.ready {
 		return r.ready
 	}
 	if r.healthy() != o.healthy() {
 		return r.healthy()
+	}
+	if r.ready && r.moves(o) != o.moves(r) {
+		return r.moves(o)
 	}
 	return r.a.Attempt < o.a.Attempt
 }

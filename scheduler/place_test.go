@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,8 +80,10 @@ func TestLostNodeIsReplacedAtOnceAndStoppedWhenSomethingServes(t *testing.T) {
 	s.settle()
 	wantWhere(t, s, map[cluster.NodeID]int{"b1": 1, "b2": 1})
 	s.set("a1", up) // its agent reports the old replica stopped
-	s.settle()
+	s.until("it is forgotten", func() bool { return len(slices.Collect(s.state.Allocations())) == 2 })
 	wantWhere(t, s, map[cluster.NodeID]int{"b1": 1, "b2": 1})
+	s.settle()
+	wantWhere(t, s, map[cluster.NodeID]int{"a1": 1, "b2": 1})
 }
 
 func TestOnlyNodeThatComesBackKeepsItsReplicas(t *testing.T) {

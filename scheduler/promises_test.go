@@ -16,6 +16,7 @@ func (s *sim) check(in Input, p *cluster.Plan) {
 	s.checkLeast(p, after)
 	s.checkSpread(p, after)
 	s.checkOrder(p)
+	s.checkMoves(p)
 	if !p.Next.IsZero() && !p.Next.After(in.Now) {
 		s.t.Fatalf("next pass at %s, which is not after %s", p.Next, in.Now)
 	}
@@ -199,7 +200,9 @@ func (s *sim) checkSpread(p *cluster.Plan, gone leaving) {
 		}
 		count := map[string]int{}
 		for n := range s.state.Nodes() {
-			if n.Schedulable() && s.needs(x.App, x.Release, x.Type) <= n.MemoryBytes {
+			r, _ := s.state.Release(x.App, x.Release)
+			proc := r.Processes[x.Type]
+			if n.Schedulable() && proc.MemoryBytes <= n.MemoryBytes && proc.RefusedBy(n) == nil {
 				count[n.Zone] = 0
 			}
 		}
@@ -266,4 +269,78 @@ func (s *sim) checkOrder(p *cluster.Plan) {
 			s.t.Fatalf("%s of %s is told to stop while it may serve\n%s", a.ID, a.Instance(), s.dump())
 		}
 	}
+}
+
+// checkMoves: what moves for the sake of the spread does so one by one, from one that
+// serves to a node that has been up for a while, and never while its app deploys.
+func (s *sim) checkMoves(p *cluster.Plan) {
+	s.t.Helper()
+	moved := map[string]bool{}
+	for _, x := range p.Place {
+		if x.Moves == "" {
+			continue
+		}
+		key := string(x.App) + "/" + string(x.Type)
+		a, err := s.state.Allocation(x.Moves)
+		n, _ := s.state.Node(x.Node)
+		app, _ := s.state.App(x.App)
+		there := 0
+		for o := range s.state.AllocationsOf(x.App) {
+			if o.Type == x.Type {
+				there++
+			}
+		}
+		switch {
+		case moved[key] || there != s.wanted(app, x.Type):
+			s.t.Fatalf("%s moves although something of it is on the way already\n%s", key, s.dump())
+		case err != nil || !s.serving(a) || a.Slot != x.Slot || a.Node == x.Node:
+			s.t.Fatalf("%s.%d moves from %+v\n%s", key, x.Slot, a, s.dump())
+		case s.state.ActiveDeployment(x.App) != nil:
+			s.t.Fatalf("%s moves while it deploys\n%s", key, s.dump())
+		case s.now.Sub(n.StateAt) < 30*time.Second:
+			s.t.Fatalf("%s.%d moves to %s, which is up for %s", key, x.Slot, x.Node, s.now.Sub(n.StateAt))
+		}
+		moved[key] = true
+		s.moves++
+	}
+}
+
+// uneven says how an app's replicas of a type could be spread better by one move, by
+// what their nodes have free; "" if they could not.
+func (s *sim) uneven(app cluster.AppName, t cluster.ProcessType) string {
+	free := map[cluster.NodeID]int64{}
+	for n := range s.state.Nodes() {
+		free[n.ID] = n.MemoryBytes
+	}
+	zone, host, needs := map[string]int{}, map[cluster.NodeID]int{}, int64(0)
+	for a := range s.state.Allocations() {
+		n, err := s.state.Node(a.Node)
+		if err != nil || !a.Live() {
+			continue
+		}
+		size := s.needs(a.App, a.Release, a.Type)
+		free[a.Node] -= size
+		if a.App == app && a.Type == t {
+			zone[n.Zone]++
+			host[a.Node]++
+			needs = size
+		}
+	}
+	for n := range s.state.Nodes() {
+		if !n.Schedulable() || free[n.ID] < needs {
+			continue
+		}
+		for id, count := range host {
+			from, _ := s.state.Node(id)
+			if !from.Schedulable() {
+				continue
+			}
+			better := zone[from.Zone]-zone[n.Zone] >= 2 ||
+				count-host[n.ID] >= 2 && (from.Zone == n.Zone || zone[from.Zone] > zone[n.Zone])
+			if better {
+				return string(id) + " → " + string(n.ID)
+			}
+		}
+	}
+	return ""
 }

@@ -82,6 +82,12 @@ func (c *chaos) actions() map[string]func(*rapid.T) {
 		"ail":     c.ail,
 		"crash":   func(t *rapid.T) { c.afflict(t, cluster.AllocationBackoff) },
 		"give up": func(t *rapid.T) { c.afflict(t, cluster.AllocationFailed) },
+		"break":   func(t *rapid.T) { c.broken[c.someNode()] = rapid.Bool().Draw(t, "broken") },
+		"minute": func(*rapid.T) {
+			for range 6 {
+				c.tick(10 * time.Second)
+			}
+		},
 		"requests": func(t *rapid.T) {
 			for a := range c.state.Allocations() {
 				c.inFlight[a.ID] = rapid.IntRange(0, 1).Draw(t, "in flight")
@@ -192,6 +198,7 @@ func (c *chaos) samePlan() {
 
 // heal ends all trouble and lets everything come to rest.
 func (c *chaos) heal() {
+	clear(c.broken)
 	c.lagging, c.inFlight = map[cluster.NodeID]bool{}, map[cluster.AllocationID]int{}
 	for a := range c.state.Apps() {
 		c.fate[release{a.Name, a.Current}] = fine // a bad one can stand while nothing of it is wanted
@@ -227,6 +234,13 @@ func (c *chaos) atRest() {
 	for a := range c.state.Allocations() {
 		if a.Desired != cluster.DesiredRun || a.Observed.State != cluster.AllocationHealthy {
 			c.t.Fatalf("%s is kept %s and %s\n%s", a.ID, a.Desired, a.Observed.State, c.dump())
+		}
+	}
+	for app := range c.state.Apps() {
+		for _, typ := range []cluster.ProcessType{"web", "worker"} {
+			if how := c.uneven(app.Name, typ); how != "" {
+				c.t.Fatalf("%s/%s is uneven: %s\n%s", app.Name, typ, how, c.dump())
+			}
 		}
 	}
 	if p := Compute(c.input()); !p.Empty() || !p.Next.IsZero() {

@@ -74,7 +74,7 @@ func (p *pass) retireSurplus(g *group) {
 		}
 		s := g.slot(r)
 		keeper := s != nil && s.keeper == r
-		if !keeper {
+		if !keeper && !p.onTheMove(g, r) {
 			old = append(old, r)
 		}
 		if r.ready {

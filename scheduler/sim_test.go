@@ -24,8 +24,11 @@ type sim struct {
 	inFlight map[cluster.AllocationID]int
 	// fate says how replicas of a release do; absent means fine.
 	fate map[release]fate
-	next time.Time // of the last plan
-	last cluster.Plan
+	// broken nodes start nothing that stays up.
+	broken map[cluster.NodeID]bool
+	moves  int       // for the sake of the spread, so far
+	next   time.Time // of the last plan
+	last   cluster.Plan
 }
 
 type release struct {
@@ -58,7 +61,7 @@ func newSim(t tester) *sim {
 	return &sim{
 		t: t, state: &cluster.State{}, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		routers: map[cluster.NodeID]cluster.RouterStatus{}, lagging: map[cluster.NodeID]bool{},
-		inFlight: map[cluster.AllocationID]int{}, fate: map[release]fate{},
+		inFlight: map[cluster.AllocationID]int{}, fate: map[release]fate{}, broken: map[cluster.NodeID]bool{},
 	}
 }
 
@@ -255,7 +258,7 @@ func (s *sim) commitPlacement(d *cluster.Draft, x cluster.Placement) {
 	d.PutAllocation(cluster.Allocation{
 		ID:  cluster.AllocationID(fmt.Sprintf("a-%d", d.NextSequence())),
 		App: x.App, Type: x.Type, Slot: x.Slot, Attempt: x.Attempt, Release: x.Release, Generation: x.Generation,
-		Node: x.Node, CreatedAt: s.now, Mounts: mounts, Desired: cluster.DesiredRun, DesiredIndex: st.Index(), DesiredAt: s.now,
+		Node: x.Node, CreatedAt: s.now, Mounts: mounts, Moves: x.Moves, Desired: cluster.DesiredRun, DesiredIndex: st.Index(), DesiredAt: s.now,
 	})
 }
 
@@ -348,6 +351,9 @@ func (s *sim) act(a *cluster.Allocation) {
 // live is the next observation of an allocation that should run.
 func (s *sim) live(a *cluster.Allocation, o cluster.Observation) cluster.Observation {
 	how := s.fate[release{a.App, a.Release}]
+	if s.broken[a.Node] {
+		how = crashes
+	}
 	switch o.State {
 	case cluster.AllocationPending:
 		o.State = cluster.AllocationPulling

@@ -9,6 +9,8 @@ type world struct {
 	hosts  []host // by node ID
 	byID   map[cluster.NodeID]int
 	allocs map[cluster.AppName][]*cluster.Allocation // oldest first
+	// openZones are the zones of nodes that take new allocations, each once.
+	openZones []string
 }
 
 // host is a node and what is reserved on it, this pass's placements included.
@@ -25,13 +27,19 @@ type demand struct {
 	arch     string
 	pin      cluster.NodeID // where the data of its volumes is; "" is anywhere
 	pinned   string         // that, for people
+	where    []cluster.Constraint
 }
 
 func newWorld(s *cluster.State) *world {
 	w := &world{state: s, byID: map[cluster.NodeID]int{}, allocs: map[cluster.AppName][]*cluster.Allocation{}}
+	zones := map[string]bool{}
 	for n := range s.Nodes() {
 		w.byID[n.ID] = len(w.hosts)
 		w.hosts = append(w.hosts, host{node: n})
+		if n.Schedulable() && !zones[n.Zone] {
+			zones[n.Zone] = true
+			w.openZones = append(w.openZones, n.Zone)
+		}
 	}
 	// Allocations come app by app, so one app's releases are looked up once.
 	var app cluster.AppName
@@ -85,6 +93,10 @@ func demandOf(r *cluster.Release, t cluster.ProcessType) demand {
 	if r == nil {
 		return demand{}
 	}
-	proc := r.Processes[t]
-	return demand{memory: proc.MemoryBytes, cpuMilli: proc.CPUMilli, arch: r.Image.Arch}
+	return demandOfProcess(r.Processes[t], r.Image.Arch)
+}
+
+// demandOfProcess returns what one replica of proc needs, with an image of arch.
+func demandOfProcess(proc cluster.Process, arch string) demand {
+	return demand{memory: proc.MemoryBytes, cpuMilli: proc.CPUMilli, arch: arch, where: proc.Constraints}
 }
