@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -28,6 +27,12 @@ type ClientConfig struct {
 	// TLS is how the server is known, usually identity.PinnedConfig; nil: the
 	// system's roots.
 	TLS *tls.Config
+	// Others are more servers of the cluster, host:port, for when the one of URL cannot
+	// be reached. They have to be known by TLS, not by the system's roots.
+	Others []string
+	// Learned is told which servers the cluster has, with every answer of one that has
+	// several; nil does not care.
+	Learned func(servers []string)
 	// Stale asks for reads that any server may answer from its own copy.
 	Stale   bool
 	Version string // of the program, for the User-Agent
@@ -39,6 +44,7 @@ type Client struct {
 	base    *url.URL
 	token   cluster.Redacted
 	stale   bool
+	learned func([]string)
 	agent   string
 	http    *http.Client
 	upgrade *http.Client // HTTP/1.1 only: WebSockets need it
@@ -88,7 +94,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	transport := func(protocols ...string) *http.Transport {
 		t := &http.Transport{
 			Proxy:                 http.ProxyFromEnvironment,
-			DialContext:           (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext,
+			DialContext:           cfg.dialer(u.Host),
 			TLSHandshakeTimeout:   dialTimeout,
 			ExpectContinueTimeout: 2 * time.Second,
 			IdleConnTimeout:       30 * time.Second,
@@ -103,7 +109,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		t.Protocols.SetHTTP2(len(protocols) > 1)
 		return t
 	}
-	return &Client{base: u, token: cfg.Token, stale: cfg.Stale, agent: strings.TrimSpace("paas " + cfg.Version),
+	return &Client{base: u, token: cfg.Token, stale: cfg.Stale, learned: cfg.Learned, agent: strings.TrimSpace("paas " + cfg.Version),
 		http:    &http.Client{Transport: transport("h2", "http/1.1"), CheckRedirect: noRedirect},
 		upgrade: &http.Client{Transport: transport("http/1.1"), CheckRedirect: noRedirect},
 	}, nil
@@ -242,6 +248,7 @@ func (c *Client) open(ctx context.Context, q request) (*http.Response, error) {
 		cancel(nil)
 		return nil, err
 	}
+	c.learn(res.Header)
 	if res.StatusCode >= 300 || res.StatusCode < 200 {
 		defer cancel(nil)
 		return nil, c.refused(res)

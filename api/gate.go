@@ -35,11 +35,12 @@ type gate struct {
 	entries      map[string][]*entry // by method and echo's path
 	methods      map[string][]string // by echo's path, for 405
 	throttle     *throttle
+	servers      func() []string
 	log          *slog.Logger
 }
 
 func newGate(cfg HandlerConfig, t *table) *gate {
-	g := &gate{authenticate: cfg.Authenticate, hosts: cfg.Hosts, log: cfg.Logger, throttle: t.throttle,
+	g := &gate{authenticate: cfg.Authenticate, hosts: cfg.Hosts, log: cfg.Logger, throttle: t.throttle, servers: cfg.Servers,
 		entries: map[string][]*entry{}, methods: map[string][]string{}}
 	for _, e := range t.entries {
 		path := echoPath(e.Path)
@@ -62,6 +63,7 @@ func (g *gate) middleware(next echo.HandlerFunc) echo.HandlerFunc {
 		h.Set("X-Request-ID", id)
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
+		g.tellServers(h, c.Request())
 
 		err := g.pass(c, next)
 		if err == nil {

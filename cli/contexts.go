@@ -34,6 +34,9 @@ type contextFile struct {
 // contextRecord is one cluster.
 type contextRecord struct {
 	Server string `toml:"server" json:"server"`
+	// Servers are all servers of the cluster, host:port, if it has several: the others
+	// are asked when Server cannot be reached.
+	Servers []string `toml:"servers,omitempty" json:"servers,omitempty"`
 	// Data is where "paas up" keeps the state of a cluster of this host; "" for others.
 	Data string `toml:"data,omitempty" json:"data,omitempty"`
 }
@@ -51,15 +54,20 @@ type credential struct {
 type target struct {
 	name   string // of the context; "" when it comes from the environment
 	server string
-	token  cluster.Redacted
-	data   string // of the context; "" if "paas up" did not make it
-	caFile string // "" is the system's roots
-	caDir  string // the same for git; "" if it comes from the environment
-	ca     string // PEM
+	others []string // all servers of a cluster that has several, host:port
+	// learned keeps what others are now; nil keeps nothing.
+	learned func(servers []string)
+	token   cluster.Redacted
+	data    string // of the context; "" if "paas up" did not make it
+	caFile  string // "" is the system's roots
+	caDir   string // the same for git; "" if it comes from the environment
+	ca      string // PEM
 }
 
 // record is what contexts.toml keeps of t.
-func (t *target) record() contextRecord { return contextRecord{Server: t.server, Data: t.data} }
+func (t *target) record() contextRecord {
+	return contextRecord{Server: t.server, Servers: t.others, Data: t.data}
+}
 
 // label is the target's name for people.
 func (t *target) label() string {
@@ -148,8 +156,9 @@ func (s settings) lookup(name string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{name: name, server: r.Server, data: r.Data, token: cluster.Redacted(c.Context[name].Token)}
+	t := &target{name: name, server: r.Server, others: r.Servers, data: r.Data, token: cluster.Redacted(c.Context[name].Token)}
 	t.caDir = s.caDir(name)
+	t.learned = func(servers []string) { s.remember(t, servers) }
 	return t, t.pin(s.caFile(name))
 }
 
@@ -189,6 +198,22 @@ func (s settings) put(t *target, use choice) error {
 			f.Current = t.name
 		}
 		return s.writeAuthority(t.name, t.ca)
+	})
+}
+
+// remember writes down which servers t's cluster has, if that is news. Whoever cannot
+// write it asks the one that they know.
+func (s settings) remember(t *target, servers []string) {
+	if slices.Equal(t.others, servers) {
+		return
+	}
+	t.others = servers
+	_ = s.change(func(f *contextFile, _ *credentialFile) error {
+		if r, ok := f.Context[t.name]; ok && r.Server == t.server {
+			r.Servers = servers
+			f.Context[t.name] = r
+		}
+		return nil
 	})
 }
 

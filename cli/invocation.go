@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"os"
 	"strings"
@@ -104,11 +103,11 @@ func (in *invocation) findTarget() (*target, error) {
 
 // client connects to t, trusting only its own authority if it has one.
 func (t *target) client() (*api.Client, error) {
-	var config *tls.Config
-	if t.ca != "" {
-		config = identity.PinnedConfig(t.ca)
+	if t.ca == "" {
+		return api.NewClient(api.ClientConfig{URL: t.server, Token: t.token, Version: version})
 	}
-	return api.NewClient(api.ClientConfig{URL: t.server, Token: t.token, TLS: config, Version: version})
+	return api.NewClient(api.ClientConfig{URL: t.server, Others: t.others, Learned: t.learned, Token: t.token,
+		TLS: identity.PinnedConfig(t.ca), Version: version})
 }
 
 // explain adds what only this side knows: the command that starts a server that

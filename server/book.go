@@ -130,6 +130,19 @@ func (b *book) servers() []cluster.NodeID {
 	return all
 }
 
+// serverAddresses are where all servers are, this one too.
+func (b *book) serverAddresses() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var all []string
+	for _, m := range b.roster.Servers() {
+		if m.Address != "" {
+			all = append(all, m.Address)
+		}
+	}
+	return all
+}
+
 // hosts reports whether a host name is the address of a member.
 func (b *book) hosts(name string) bool {
 	b.mu.Lock()

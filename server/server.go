@@ -176,7 +176,7 @@ func (s *Server) compose(c Config, began time.Time) error {
 // mount puts the API behind the listener.
 func (s *Server) mount(c Config, services api.Services, git http.Handler, sessions *api.SessionServer) error {
 	handler, routes, err := api.NewHandler(api.HandlerConfig{Services: services, Authenticate: s.authenticate, Git: git,
-		Version: c.Version, Logger: c.Logger, Hosts: s.ownHost})
+		Version: c.Version, Logger: c.Logger, Hosts: s.ownHost, Servers: s.book.serverAddresses})
 	if err != nil {
 		return err
 	}
