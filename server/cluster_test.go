@@ -1,11 +1,8 @@
 package server
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -69,21 +66,7 @@ func (h *host) adopt(name string) *host {
 			h.t.Logf("%s said:\n%s", name, other.log)
 		}
 	})
-	id := cluster.NodeID(identity.NewID())
-	l := layout{other.dir}
-	if err := l.make(); err != nil {
-		h.t.Fatal(err)
-	}
-	n, err := h.server.trust.authority.NewNode(id, identity.RoleServer, nil, time.Now())
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	_, err = h.server.store.Propose(h.t.Context(), store.RegisterNode{By: platform(), Node: cluster.Node{ID: id, Name: name, Zone: "a", Address: other.listen, Server: true}})
-	settings, read := os.ReadFile(h.server.layout.settings())
-	key, readKey := os.ReadFile(h.server.layout.sealKey())
-	roster, encode := json.Marshal(h.server.store.State().Roster())
-	if err := errors.Join(err, read, readKey, encode, n.Save(l.node()), writeOnce(l.settings(), settings), writeOnce(l.sealKey(), key),
-		writeOnce(l.roster(), roster), writeOnce(l.joined(), nil)); err != nil {
+	if err := Join(h.t.Context(), Config{Dir: other.dir, Listen: other.listen, Name: name, Zone: "a"}, h.joinString(identity.RoleServer)); err != nil {
 		h.t.Fatal(err)
 	}
 	other.start()

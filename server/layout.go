@@ -15,6 +15,7 @@ import (
 //	node/         this host's key and certificate
 //	roster.json   the cluster's hosts and where they were last
 //	joined        says that this server joined a cluster: its state comes from the others
+//	join.key      the key that this host asks to be let in with; there until it is
 //	raft/         log and snapshots
 //	registry/     images; the builder's own
 //	git/          one bare repository per app
@@ -29,6 +30,7 @@ func (l layout) sealKey() string  { return filepath.Join(l.dir, "seal.key") }
 func (l layout) node() string     { return filepath.Join(l.dir, "node") }
 func (l layout) roster() string   { return filepath.Join(l.dir, "roster.json") }
 func (l layout) joined() string   { return filepath.Join(l.dir, "joined") }
+func (l layout) joinKey() string  { return filepath.Join(l.dir, "join.key") }
 func (l layout) raft() string     { return filepath.Join(l.dir, "raft") }
 func (l layout) git() string      { return filepath.Join(l.dir, "git") }
 func (l layout) hooks() string    { return filepath.Join(l.dir, "hooks") }

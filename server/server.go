@@ -73,6 +73,9 @@ func (s *Server) open(c Config, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	if err := l.settled(); err != nil {
+		return err
+	}
 	if s.trust, err = openTrust(l, c.Domain, ips, now); err != nil {
 		return err
 	}
@@ -137,6 +140,7 @@ func (s *Server) compose(c Config, began time.Time) error {
 		s.images = b
 	}
 	s.peers = newPeering(s.book, s.dialer, newHandover(s.listener.Addr()), s.log)
+	s.peers.handle("GET /trust", http.HandlerFunc(s.serveTrust), identity.RoleServer)
 	s.peers.handle("GET /position", http.HandlerFunc(s.servePosition), identity.RoleServer)
 	listener, path, remove, err := listenHooks(s.layout)
 	if err != nil {
