@@ -195,6 +195,10 @@ type Deployment struct {
 	ProgressAt time.Time       `json:"progress_at"` // last step forward; the deadline counts from here
 	FinishedAt time.Time       `json:"finished_at,omitzero"`
 	Failure    *Failure        `json:"failure,omitempty"`
+	// Push is what a git push asked for: the branch moves when the deployment succeeds.
+	Push *RefMove `json:"push,omitempty"`
+	// CommandAt is when the release command was begun, which is done once; zero before.
+	CommandAt time.Time `json:"command_at,omitzero"`
 	// Index is the Raft index of the last change.
 	Index uint64 `json:"index"`
 }

@@ -40,7 +40,7 @@ func (d *Draft) PutSettings(s Settings) { d.s.settings = s }
 // PutApp stores a and stamps its index.
 func (d *Draft) PutApp(a App) { a.Index = d.s.index; d.s.apps = d.s.apps.set(a.Name, &a) }
 
-// RemoveApp drops an app with its releases, builds, deployments, domains and allocations.
+// RemoveApp drops an app with its releases, builds, deployments, domains, allocations and refs.
 // Its volumes stay.
 func (d *Draft) RemoveApp(name AppName) {
 	s := d.State()
@@ -61,6 +61,7 @@ func (d *Draft) RemoveApp(name AppName) {
 			d.RemoveDomain(x.Host)
 		}
 	}
+	d.s.repositories = d.s.repositories.del(name)
 	d.s.apps = d.s.apps.del(name)
 }
 

@@ -23,6 +23,8 @@ type Snapshot struct {
 	// Snapshots of versions before these tables have none of them, which is empty.
 	Joins   []Join    `json:"joins"`
 	Removed []Removed `json:"removed"`
+
+	Repositories []Repository `json:"repositories"`
 }
 
 // Snapshot returns s as plain data.
@@ -33,6 +35,7 @@ func (s *State) Snapshot() *Snapshot {
 		Deployments: values(s.deployments), Allocations: values(s.allocations), Nodes: values(s.nodes),
 		Domains: values(s.domains), Volumes: values(s.volumes), Tokens: values(s.tokens), Events: values(s.events),
 		Files: values(s.files), Locks: values(s.locks), Joins: values(s.joins), Removed: values(s.removed),
+		Repositories: values(s.repositories),
 	}
 }
 
@@ -89,6 +92,9 @@ func (p *Snapshot) State() *State {
 	}
 	for _, r := range p.Removed {
 		d.PutRemoved(r)
+	}
+	for _, r := range p.Repositories {
+		d.s.repositories = d.s.repositories.set(r.App, &r)
 	}
 	return d.State()
 }

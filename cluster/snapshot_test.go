@@ -50,6 +50,7 @@ func grow(t *rapid.T) *State {
 		case 15:
 			d.PutJoin(Join{ID: TokenID(name), Hash: []byte("hash"), Key: []byte("key"), Node: "n"})
 			d.PutRemoved(Removed{Node: NodeID(name), Name: "host", At: epoch, Until: epoch})
+			d.PutRepository(Repository{App: name}.Moved(RefMove{Name: "refs/heads/main", New: "01"}))
 		case 11:
 			d.RemoveApp(name)
 		case 12:

@@ -32,6 +32,8 @@ type State struct {
 	locks       table[string, Lock]
 	joins       table[TokenID, Join]
 	removed     table[NodeID, Removed]
+
+	repositories table[AppName, Repository]
 }
 
 // Index is the Raft index of the last command in s.

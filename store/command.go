@@ -109,7 +109,30 @@ type CreateRelease struct {
 	// DefaultFormation is used for types without a quantity, on the first release only;
 	// a type with a volume gets one at most.
 	DefaultFormation map[cluster.ProcessType]int
+	// Push is the branch that moves when the deployment succeeds, at the same index;
+	// nil if it comes of no push.
+	Push *cluster.RefMove
 }
+
+// MoveRefs records where an app's git refs are, all together. It is refused if one
+// of them is neither where its move begins nor where it ends. Born is the app's
+// CreatedAt: another app of the name inherits nothing.
+type MoveRefs struct {
+	By
+	App   cluster.AppName
+	Born  time.Time
+	Moves []cluster.RefMove
+}
+
+// BeginCommand records that a deployment's release command is about to be run. It is
+// refused with CodeCommandBegun when it was before: nobody knows then what became of it.
+type BeginCommand struct {
+	By
+	Deployment cluster.DeploymentID
+}
+
+// CodeCommandBegun is of a release command that is not run a second time.
+const CodeCommandBegun = "command_begun"
 
 // Rollback makes a new release from an old one, config included. To is 0 for
 // the newest succeeded release before the current one. Only succeeded releases

@@ -28,6 +28,7 @@ func (c CreateApp) apply(d *cluster.Draft) (Outcome, error) {
 	}
 	c.dropTokens(d, c.Name)
 	d.PutApp(cluster.App{Name: c.Name, CreatedAt: c.At, CreatedBy: c.Actor, DeployBranch: c.DeployBranch})
+	d.PutRepository(cluster.Repository{App: c.Name})
 	c.event(d, cluster.Event{Action: "app.created", App: c.Name, Target: string(c.Name), Text: fmt.Sprintf("app %s created", c.Name)})
 	return Outcome{}, nil
 }

@@ -40,7 +40,7 @@ func (c ChangeConfig) apply(d *cluster.Draft) (Outcome, error) {
 	}
 	next := *current
 	next.RollbackOf, next.Description = 0, c.describe()
-	return c.startRelease(d, next)
+	return c.startRelease(d, next, nil)
 }
 
 // check validates the change against the app that it is for.

@@ -42,14 +42,14 @@ func (c CreateRelease) apply(d *cluster.Draft) (Outcome, error) {
 	return c.startRelease(d, cluster.Release{
 		App: c.App, Description: c.Description, Build: c.Build, Commit: c.Commit, Image: c.Image,
 		Processes: c.Processes, Rollout: c.Rollout,
-	})
+	}, c.Push)
 }
 
 // check validates everything that the builder and the user gave.
 func (c CreateRelease) check(s *cluster.State) error {
 	for _, err := range []error{
 		cluster.ValidateLine("description", c.Description), cluster.ValidateCommit(c.Commit), c.Image.Validate(),
-		cluster.ValidateProcesses(c.Processes), c.Rollout.Validate(), checkSecrets(c.DefaultConfig),
+		cluster.ValidateProcesses(c.Processes), c.Rollout.Validate(), checkSecrets(c.DefaultConfig), c.checkPush(s),
 	} {
 		if err != nil {
 			return err
@@ -108,7 +108,7 @@ func (c Rollback) apply(d *cluster.Draft) (Outcome, error) {
 	d.PutApp(app)
 	next := *old
 	next.RollbackOf, next.Description = old.Version, fmt.Sprintf("Rollback to %s", old.Version)
-	return c.startRelease(d, next)
+	return c.startRelease(d, next, nil)
 }
 
 // target finds the release to go back to.

@@ -28,8 +28,9 @@ func noActiveDeployment(d *cluster.Draft, app cluster.AppName) error {
 }
 
 // startRelease makes r the app's next release, with the app's config, and begins
-// its deployment. r's App, Image, Processes, Rollout and description are set.
-func (b By) startRelease(d *cluster.Draft, r cluster.Release) (Outcome, error) {
+// its deployment, at whose end the pushed branch moves. r's App, Image, Processes,
+// Rollout and description are set.
+func (b By) startRelease(d *cluster.Draft, r cluster.Release, push *cluster.RefMove) (Outcome, error) {
 	found, err := d.State().App(r.App)
 	if err != nil {
 		return Outcome{}, err
@@ -47,7 +48,7 @@ func (b By) startRelease(d *cluster.Draft, r cluster.Release) (Outcome, error) {
 	x := cluster.Deployment{
 		ID:  cluster.DeploymentID(fmt.Sprintf("d-%d", d.NextSequence())),
 		App: r.App, Release: r.Version, From: app.Current, State: cluster.DeploymentRolling,
-		CreatedAt: b.At, ProgressAt: b.At,
+		CreatedAt: b.At, ProgressAt: b.At, Push: push,
 	}
 	if _, ok := r.Processes[cluster.ProcessRelease]; ok {
 		x.State = cluster.DeploymentReleasing
@@ -88,6 +89,8 @@ func (b By) endDeployment(d *cluster.Draft, x cluster.Deployment, state cluster.
 	x.State, x.ProgressAt, x.FinishedAt, x.Failure = state, b.At, b.At, nil
 	if state != cluster.DeploymentSucceeded {
 		x.Failure = failure(state, why)
+	} else {
+		moveBranch(d, &x)
 	}
 	d.PutDeployment(x)
 	b.settleRelease(d, &x)

@@ -52,7 +52,7 @@ func (g *commands) draw() Command {
 	kinds := []func() Command{
 		g.drawApp, g.drawConfig, g.drawRelease, g.drawRelease, g.drawPlan, g.drawPlan, g.drawPlan, g.drawPlan,
 		g.drawObserve, g.drawObserve, g.drawNode, g.drawBuild, g.drawDomain, g.drawToken, g.drawFile, g.drawScale,
-		g.drawVolume, g.drawVolume, g.drawJoin,
+		g.drawVolume, g.drawVolume, g.drawJoin, g.drawRefs,
 	}
 	return rapid.SampledFrom(kinds).Draw(g.t, "kind")()
 }
@@ -72,7 +72,24 @@ func (g *commands) drawRelease() Command {
 	if rapid.IntRange(0, 3).Draw(g.t, "rollback") == 0 {
 		return Rollback{By: g.by(), App: g.app(), To: cluster.ReleaseVersion(rapid.IntRange(0, 4).Draw(g.t, "to"))}
 	}
-	return CreateRelease{By: g.by(), App: g.app(), Description: "Deploy", Image: testImage, Processes: g.processes(), DefaultConfig: g.config()}
+	c := CreateRelease{By: g.by(), App: g.app(), Description: "Deploy", Image: testImage, Processes: g.processes(), DefaultConfig: g.config()}
+	if rapid.Bool().Draw(g.t, "pushed") {
+		m := g.move()
+		c.Push = &m
+	}
+	return c
+}
+
+func (g *commands) move() cluster.RefMove {
+	hash := func(label string) string { return pick(g.t, label, "", "", testHash(1), testHash(2), "HEAD") }
+	return cluster.RefMove{Name: pick(g.t, "ref", "refs/heads/main", "refs/heads/main", "refs/tags/v1", "main"), Old: hash("old"), New: hash("new")}
+}
+
+func (g *commands) drawRefs() Command {
+	if rapid.Bool().Draw(g.t, "begin") {
+		return BeginCommand{By: g.by(), Deployment: cluster.DeploymentID(g.id("d"))}
+	}
+	return MoveRefs{By: g.by(), App: g.app(), Born: by(rapid.IntRange(0, 20).Draw(g.t, "born")).At, Moves: []cluster.RefMove{g.move(), g.move()}}
 }
 
 func (g *commands) drawScale() Command {

@@ -40,6 +40,8 @@ const (
 	typeRemoveNode
 	typeScheduleNode
 	typeLabelNode
+	typeMoveRefs
+	typeBeginCommand
 	typesEnd // keep last
 )
 
@@ -126,6 +128,10 @@ func newAppCommand(t CommandType) Command {
 		return &AddDomain{}
 	case typeRemoveDomain:
 		return &RemoveDomain{}
+	case typeMoveRefs:
+		return &MoveRefs{}
+	case typeBeginCommand:
+		return &BeginCommand{}
 	}
 	return newVolumeCommand(t)
 }
@@ -254,3 +260,9 @@ func (c ScheduleNode) Type() CommandType { return typeScheduleNode }
 
 // Type implements Command.
 func (c LabelNode) Type() CommandType { return typeLabelNode }
+
+// Type implements Command.
+func (c MoveRefs) Type() CommandType { return typeMoveRefs }
+
+// Type implements Command.
+func (c BeginCommand) Type() CommandType { return typeBeginCommand }
