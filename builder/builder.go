@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,8 @@ type Config struct {
 	// Cluster goes into the labels and names of what is made in the engine.
 	Cluster  cluster.ClusterID
 	Registry RegistryConfig
+	// Sources are the other servers' registries; nil if there can be none.
+	Sources Sources
 	// Network is the network of build steps: "" is the engine's default bridge,
 	// "host" the host's own. Operators set it, apps cannot.
 	Network string
@@ -100,6 +103,9 @@ type Builder struct {
 	logger    *slog.Logger
 	engine    *engine
 	registry  *blobStore
+	sources   Sources
+	flights   chan *flight  // to be begun by Run
+	wanting   chan struct{} // capacity 1: something to be kept may be missing
 	slots     chan struct{} // a build puts one in and takes it out
 	dirty     chan struct{} // capacity 1: a collection failed and has to be tried again
 	active    atomic.Int32  // builds under way
@@ -109,8 +115,10 @@ type Builder struct {
 	mu    sync.Mutex
 	keep  map[imageKey]bool      // what Retain was last told; nil before
 	later bool                   // the last collection left what was fresh or in use
-	fresh map[imageKey]time.Time // when this process pushed it
-	asked map[string]time.Time   // base images: when this process last asked their registry
+	fresh map[imageKey]time.Time // when this process pushed it, copied it or saw it pulled
+	// flying are the images on their way here.
+	flying map[imageKey]*flight
+	asked  map[string]time.Time // base images: when this process last asked their registry
 }
 
 // New opens the registry in c.Dir and binds its port, so that Endpoint is known.
@@ -125,18 +133,28 @@ func New(c Config) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := newRegistry(filepath.Join(c.Dir, "registry"), c.Registry, logger)
-	if err != nil {
+	b := &Builder{
+		config: c, logger: logger, engine: e, sources: c.Sources, flights: make(chan *flight), wanting: make(chan struct{}, 1),
+		slots: make(chan struct{}, c.Limits.Concurrent), dirty: make(chan struct{}, 1),
+		fresh: map[imageKey]time.Time{}, flying: map[imageKey]*flight{}, asked: map[string]time.Time{},
+	}
+	if b.sources == nil {
+		b.sources = noSources{}
+	}
+	if b.registry, err = newRegistry(filepath.Join(c.Dir, "registry"), c.Registry, b.rotten, logger); err != nil {
 		return nil, err
 	}
-	return &Builder{
-		config: c, logger: logger, engine: e, registry: r,
-		slots: make(chan struct{}, c.Limits.Concurrent), dirty: make(chan struct{}, 1), fresh: map[imageKey]time.Time{}, asked: map[string]time.Time{},
-	}, nil
+	b.registry.fetch = b.pull
+	b.registry.pulled = func(m cluster.Content) { b.touch(cluster.Image{Repository: m.Repository, Digest: m.Digest}) }
+	return b, nil
 }
 
 // Endpoint says where the registry listens and how to log in.
 func (b *Builder) Endpoint() Endpoint { return b.registry.endpoint }
+
+// Contents serves what the registry holds, by digest and without a password: GET and
+// HEAD of the registry's protocol, for hosts that have proved who they are.
+func (b *Builder) Contents() http.Handler { return b.registry.contents }
 
 // Has reports whether the registry holds an image, layers included.
 func (b *Builder) Has(ctx context.Context, image cluster.Image) bool {
@@ -149,12 +167,14 @@ const (
 	retryMost  = 5 * time.Minute
 )
 
-// Run serves the registry and completes collections that failed or left
-// something, until ctx ends.
+// Run serves the registry, copies images that are to be kept and are not here, and
+// completes collections that failed or left something, until ctx ends.
 func (b *Builder) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return b.registry.run(ctx) })
 	g.Go(func() error { b.recollect(ctx); return nil })
+	g.Go(func() error { b.flyAll(ctx); return nil })
+	g.Go(func() error { b.catchUp(ctx); return nil })
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("run builder: %w", err)
 	}

@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -25,7 +24,6 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	"github.com/distribution/reference"
-	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -45,7 +43,12 @@ type blobStore struct {
 	handler  http.Handler
 	driver   driver.StorageDriver
 	names    distribution.Namespace
-	logger   *slog.Logger
+	contents *contents
+	// fetch gets content from other servers that this host's engine asks for and that
+	// is not here; pulled is told which manifest it asked for. Both are set before run.
+	fetch  func(context.Context, cluster.Content) error
+	pulled func(cluster.Content)
+	logger *slog.Logger
 
 	// gate keeps garbage collection and pushes apart: a push holds one part of it
 	// from its first byte to its last, a collection all of it. A blob that no
@@ -79,7 +82,8 @@ func (r *blobStore) beginCollection(ctx context.Context) (end func(), err error)
 }
 
 // newRegistry binds the port; nothing is served before run.
-func newRegistry(dir string, c RegistryConfig, logger *slog.Logger) (*blobStore, error) {
+// rotten is told of content that was no more what it had been, and was dropped.
+func newRegistry(dir string, c RegistryConfig, rotten func(cluster.Content, error), logger *slog.Logger) (*blobStore, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
@@ -90,8 +94,12 @@ func newRegistry(dir string, c RegistryConfig, logger *slog.Logger) (*blobStore,
 	// The library logs through a global; what matters of it reaches the log as
 	// failed pushes and through serve's 5xx lines.
 	logrus.SetOutput(io.Discard)
-	r := &blobStore{logger: logger, gate: semaphore.NewWeighted(wholeGate)}
 	root := filepath.Join(dir, "blobs")
+	r := &blobStore{logger: logger, gate: semaphore.NewWeighted(wholeGate), contents: newContents(root, rotten),
+		fetch: func(_ context.Context, c cluster.Content) error {
+			return cluster.NotFound("image_content", "%s is not here", c)
+		},
+		pulled: func(cluster.Content) {}}
 	if r.driver, err = filesystem.FromParameters(map[string]any{"rootdirectory": root}); err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
@@ -230,11 +238,33 @@ func (r *blobStore) guard(next http.Handler) http.Handler {
 			return
 		}
 		rec := &statusRecorder{ResponseWriter: w}
-		next.ServeHTTP(rec, req)
+		r.answer(rec, req, next)
 		if rec.status >= http.StatusInternalServerError {
 			r.logger.Error("registry request failed", "method", req.Method, "path", req.URL.Path, "status", rec.status)
 		}
 	})
+}
+
+// answer reads content by digest here, and leaves the rest of the protocol to next: tags,
+// and what pushes say.
+func (r *blobStore) answer(w http.ResponseWriter, req *http.Request, next http.Handler) {
+	c, ok := cluster.ParseContent(req.URL.Path)
+	read := req.Method == http.MethodGet || req.Method == http.MethodHead && c.Kind == cluster.ContentManifest
+	switch {
+	case !ok || !read && req.Method != http.MethodHead:
+		next.ServeHTTP(w, req)
+		return
+	case read && r.contents.missing(c): // a push asks with HEAD whether it has to send a blob
+		err := r.fetch(req.Context(), c)
+		if err != nil && cluster.KindOf(err) != cluster.KindNotFound {
+			refuse(w, http.StatusServiceUnavailable, "UNAVAILABLE", cleanLine(err.Error()))
+			return
+		}
+	}
+	if c.Kind == cluster.ContentManifest {
+		r.pulled(c)
+	}
+	r.contents.serve(w, req, c)
 }
 
 type statusRecorder struct {
@@ -268,27 +298,35 @@ func (r *blobStore) manifests(ctx context.Context, repository string) (distribut
 	return repo, m, nil
 }
 
-// has reports whether an image's manifest and everything it names is there.
+// has reports whether an image's manifest and everything it names is there, by size.
 func (r *blobStore) has(ctx context.Context, image cluster.Image) bool {
-	d, err := digest.Parse(image.Digest)
+	return r.complete(ctx, image.Manifest())
+}
+
+func (r *blobStore) complete(ctx context.Context, c cluster.Content) bool {
+	if _, ok := cluster.ParseContent(c.Path()); !ok || ctx.Err() != nil {
+		return false
+	}
+	data, err := r.contents.read(c)
 	if err != nil {
 		return false
 	}
-	repo, manifests, err := r.manifests(ctx, image.Repository)
+	m, _, err := distribution.UnmarshalManifest(cluster.ManifestType(data), data)
 	if err != nil {
 		return false
 	}
-	m, err := manifests.Get(ctx, d)
-	if err != nil {
-		return false
-	}
+	lists, listed := 0, 0
 	for _, ref := range m.References() {
-		if strings.Contains(ref.MediaType, "manifest") || strings.Contains(ref.MediaType, "index") {
-			continue // of a list, for other platforms
-		}
-		if _, err := repo.Blobs(ctx).Stat(ctx, ref.Digest); err != nil {
+		part := cluster.Content{Repository: c.Repository, Digest: ref.Digest.String()}
+		if isManifest(ref) { // of a list: for one platform
+			part.Kind = cluster.ContentManifest
+			lists++
+			if r.complete(ctx, part) {
+				listed++
+			}
+		} else if !r.contents.whole(part, ref.Size) {
 			return false
 		}
 	}
-	return true
+	return lists == 0 || listed > 0
 }

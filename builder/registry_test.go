@@ -23,7 +23,7 @@ import (
 // openRegistry starts a registry; stop ends it and waits.
 func openRegistry(t *testing.T, dir string, c RegistryConfig) (r *blobStore, stop func()) {
 	t.Helper()
-	r, err := newRegistry(dir, c, slog.New(slog.DiscardHandler))
+	r, err := newRegistry(dir, c, func(cluster.Content, error) {}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,12 +220,12 @@ func TestRegistryKeepsAddressAndPassword(t *testing.T) {
 
 func TestRegistryAddress(t *testing.T) {
 	for _, bad := range []string{"0.0.0.0:5000", "5000", "example.com:5000", "[::]:5000", "192.0.2.1:1"} {
-		if _, err := newRegistry(t.TempDir(), RegistryConfig{Addr: bad}, slog.New(slog.DiscardHandler)); cluster.KindOf(err) != cluster.KindInvalid {
+		if _, err := newRegistry(t.TempDir(), RegistryConfig{Addr: bad}, nil, slog.New(slog.DiscardHandler)); cluster.KindOf(err) != cluster.KindInvalid {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
 	r, _ := openRegistry(t, t.TempDir(), RegistryConfig{Addr: "127.0.0.1:0"})
-	if _, err := newRegistry(t.TempDir(), RegistryConfig{Addr: r.endpoint.Address}, slog.New(slog.DiscardHandler)); cluster.KindOf(err) != cluster.KindConflict {
+	if _, err := newRegistry(t.TempDir(), RegistryConfig{Addr: r.endpoint.Address}, nil, slog.New(slog.DiscardHandler)); cluster.KindOf(err) != cluster.KindConflict {
 		t.Errorf("taken: %v", err)
 	}
 }

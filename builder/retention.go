@@ -26,8 +26,9 @@ type imageKey struct{ repository, digest string }
 
 func keyOf(i cluster.Image) imageKey { return imageKey{i.Repository, i.Digest} }
 
-// Retain drops every image but those in keep, and those built in the last
-// quarter of an hour, from the registry and from the engine. It waits for pushes
+// Retain says which images to keep. Those that are missing are copied from other
+// servers by Run. All others are dropped from the registry and from the engine, but for
+// those built, copied or pulled in the last quarter of an hour. It waits for pushes
 // to end and keeps new ones waiting. Run comes back for what was fresh or in use
 // by a container, and when Retain fails.
 func (b *Builder) Retain(ctx context.Context, keep map[cluster.Image]bool) error {
@@ -40,6 +41,7 @@ func (b *Builder) Retain(ctx context.Context, keep map[cluster.Image]bool) error
 	b.mu.Lock()
 	b.keep = wanted
 	b.mu.Unlock()
+	b.want()
 	err := b.collect(ctx)
 	if err != nil {
 		b.markDirty()
