@@ -173,9 +173,12 @@ func (m *member) engineAPI() *http.Client {
 func (b *clusterBench) startByHand(m *member) (id string, err error) {
 	c := m.engineAPI()
 	do := func(method, path string, in, out any) error {
-		body, err := json.Marshal(in)
-		if err != nil {
-			return err
+		var body []byte // none at all to start: some would be a configuration
+		if in != nil {
+			var err error
+			if body, err = json.Marshal(in); err != nil {
+				return err
+			}
 		}
 		req, err := http.NewRequest(method, "http://engine"+path, bytes.NewReader(body))
 		if err != nil {
