@@ -73,6 +73,7 @@ type Agent struct {
 	certificates *newestSession
 	hosts        *hosts
 	dialer       *api.Dialer
+	tunnels      *tunnels
 	registry     atomic.Pointer[api.RegistryEndpoint] // from the newest welcome; nil: never met a server
 
 	ready     chan struct{} // closed by Run, see Ready
@@ -161,9 +162,12 @@ func (a *Agent) remember(rt runtime) error {
 		return errors.Join(err, a.memory.close())
 	}
 	a.board = newBoard(seen, a.keep, a.drop)
+	confirm := func(context.Context, cluster.Upstream) error { return errNoApps }
 	if a.config.Apps {
 		a.origins = newOrigins(a.board, rt.containers.Inspect)
+		confirm = a.origins.confirmFor
 	}
+	a.tunnels = newTunnels(a.hosts.member, confirm, tunnelsFor(hostMemory()), a.log)
 	archive, life := newArchive(), randomName()
 	endpoint := func() api.RegistryEndpoint {
 		if e := a.registry.Load(); e != nil {

@@ -62,6 +62,15 @@ func (o *origins) confirm(ctx context.Context, u cluster.Upstream) error {
 	return nil
 }
 
+// confirmFor is confirm for another host, whose word for the address counts for
+// nothing: it has to be the one that this node itself found, engine or no engine.
+func (o *origins) confirmFor(ctx context.Context, u cluster.Upstream) error {
+	if last, ok := o.board.get(u.Allocation); !ok || last.Observation.Address != u.Address {
+		return notThere(u)
+	}
+	return o.confirm(ctx, u)
+}
+
 // forget drops what is known of an allocation that is gone.
 func (o *origins) forget(id cluster.AllocationID) {
 	o.mu.Lock()

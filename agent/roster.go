@@ -26,6 +26,9 @@ func newHosts(self cluster.NodeID, known *cluster.Roster) *hosts {
 // now is the newest roster, never nil.
 func (h *hosts) now() *cluster.Roster { return h.newest.Load() }
 
+// member returns what is known of a node, and whether it belongs to the cluster.
+func (h *hosts) member(id cluster.NodeID) (cluster.Member, bool) { return h.now().Member(id) }
+
 // addresses returns where a node may be.
 func (h *hosts) addresses(id cluster.NodeID) []string {
 	if m, ok := h.now().Member(id); ok && m.Address != "" {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"sync/atomic"
 	"time"
@@ -85,7 +86,7 @@ func (n *newestSession) SignEdge(ctx context.Context, csr []byte) ([]byte, error
 // container has an address outside its host.
 func (a *Agent) dialUpstream(ctx context.Context, u cluster.Upstream) (net.Conn, error) {
 	if u.Node != a.config.Node().ID {
-		return nil, cluster.Errorf(cluster.KindUnavailable, "tunnel", "replica %s runs on node %s, which cannot be reached from here", u.Instance, u.Node)
+		return reach{a.dialer.Dial}.upstream(ctx, u)
 	}
 	if a.origins != nil {
 		if err := a.origins.confirm(ctx, u); err != nil {
@@ -94,4 +95,11 @@ func (a *Agent) dialUpstream(ctx context.Context, u cluster.Upstream) (net.Conn,
 	}
 	var d net.Dialer
 	return d.DialContext(ctx, "tcp", u.Address)
+}
+
+// ServeTunnel connects another host's router, which dialed this host's port with
+// api.ALPNTunnel, to a container of this node. It owns conn, and returns when one of
+// the two ends it or ctx ends.
+func (a *Agent) ServeTunnel(ctx context.Context, conn *tls.Conn, from api.Peer) {
+	a.tunnels.serve(ctx, conn, from)
 }

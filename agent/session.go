@@ -81,7 +81,7 @@ func (a *Agent) session(ctx context.Context, server string) error {
 func (a *Agent) dial(ctx context.Context, server string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	raw, err := api.DialHost(ctx, server)
+	raw, err := api.DialHost(ctx, server, api.ALPNSession)
 	if err != nil {
 		return nil, err
 	}

@@ -307,15 +307,6 @@ func (s *said) String() string {
 	return s.text.String()
 }
 
-func TestReplicasOfOtherNodesCannotBeDialed(t *testing.T) {
-	server, me := identities(t)
-	a := &Agent{config: Config{Node: always(me)}}
-	_, err := a.dialUpstream(t.Context(), cluster.Upstream{Node: server.ID, Instance: "web.1", Address: "127.0.0.1:1"})
-	if cluster.KindOf(err) != cluster.KindUnavailable {
-		t.Errorf("got %v", err)
-	}
-}
-
 func TestConfigIsChecked(t *testing.T) {
 	_, me := identities(t)
 	for _, c := range []Config{{}, {Node: always(me)}, {Node: always(me), Cluster: "c"}, {Cluster: "c", Servers: []string{"x"}}} {

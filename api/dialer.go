@@ -69,17 +69,46 @@ func (d *Dialer) Dial(ctx context.Context, id cluster.NodeID, alpn string) (*tls
 }
 
 // DialHost connects to another host's port by TCP, such that a host that vanishes
-// is noticed after deadAfter.
-func DialHost(ctx context.Context, address string) (net.Conn, error) {
-	d := net.Dialer{
-		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: probeInterval, Interval: probeInterval, Count: 2},
-		Control: func(_, _ string, c syscall.RawConn) error {
+// is noticed: after deadAfter, if alpn is one whose other end always reads what it
+// is sent.
+//
+// That cannot be had for the others. TCP_USER_TIMEOUT also ends a connection whose
+// other end is there, but has been busy for that long with what it got (tcp(7): "due
+// to zero window size"): an upload to an app that thinks, an image that a slow disk
+// takes in. Kept alive they are as well, so they end soon while they are idle; who
+// uses them must know by other means whether the host is there while data waits.
+func DialHost(ctx context.Context, address, alpn string) (net.Conn, error) {
+	d := net.Dialer{KeepAliveConfig: keepAlive()}
+	if !bulk(alpn) {
+		d.Control = func(_, _ string, c syscall.RawConn) error {
 			return c.Control(func(fd uintptr) { // a kernel without it notices later
 				_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadAfter/time.Millisecond))
 			})
-		},
+		}
 	}
 	return d.DialContext(ctx, "tcp", address)
+}
+
+// bulk reports whether what a protocol carries may wait for its reader.
+func bulk(alpn string) bool {
+	switch alpn {
+	case ALPNTunnel, ALPNPeer, "http/1.1", "h2":
+		return true
+	}
+	return false
+}
+
+// keepAlive finds that the other host is gone while nothing is sent to it.
+func keepAlive() net.KeepAliveConfig {
+	return net.KeepAliveConfig{Enable: true, Idle: probeInterval, Interval: probeInterval, Count: 2}
+}
+
+// NoticeSilence makes the accepting side of a connection notice as well that the
+// other host is gone, while nothing is sent to it.
+func NoticeSilence(conn net.Conn) {
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetKeepAliveConfig(keepAlive()) // fails only on a dead connection
+	}
 }
 
 // peerHeaderTime is how long a peer may think before it begins to answer: it may
@@ -123,7 +152,7 @@ func (e *NotSentError) Unwrap() error { return e.Err }
 
 // dialAt tries one address.
 func (d *Dialer) dialAt(ctx context.Context, address string, id cluster.NodeID, alpn string) (*tls.Conn, error) {
-	raw, err := DialHost(ctx, address)
+	raw, err := DialHost(ctx, address, alpn)
 	if err != nil {
 		return nil, err
 	}

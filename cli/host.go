@@ -37,6 +37,7 @@ func newHost(s server.Config, router *agent.RouterConfig, apps placing, offered 
 	if err != nil {
 		return nil, errors.Join(claimed(s.Dir, err), srv.Close())
 	}
+	srv.ServeTunnels(a.ServeTunnel)
 	return &host{srv, a}, nil
 }
 
