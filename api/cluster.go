@@ -20,20 +20,34 @@ type ClusterService interface {
 
 // ClusterStatus is what `paas status` shows of the whole.
 type ClusterStatus struct {
-	ID        cluster.ClusterID `json:"id"`
-	Domain    cluster.Hostname  `json:"domain"`
-	Version   string            `json:"version"`
-	Leader    string            `json:"leader"` // node name
-	Index     uint64            `json:"index"`
-	Servers   int               `json:"servers"`
-	Nodes     int               `json:"nodes"`
-	NodesUp   int               `json:"nodes_up"`
-	Apps      int               `json:"apps"`
-	HTTPPort  int               `json:"http_port"` // of the router, for URLs
-	HTTPSPort int               `json:"https_port"`
-	EdgeCA    string            `json:"edge_ca"` // PEM: to trust private host names
+	ID      cluster.ClusterID `json:"id"`
+	Domain  cluster.Hostname  `json:"domain"`
+	Version string            `json:"version"`
+	Leader  string            `json:"leader"` // node name
+	Index   uint64            `json:"index"`
+	Servers int               `json:"servers"`
+	// Members are the servers one by one, by name.
+	Members   []ServerStatus `json:"members"`
+	Nodes     int            `json:"nodes"`
+	NodesUp   int            `json:"nodes_up"`
+	Apps      int            `json:"apps"`
+	HTTPPort  int            `json:"http_port"` // of the router, for URLs
+	HTTPSPort int            `json:"https_port"`
+	EdgeCA    string         `json:"edge_ca"` // PEM: to trust private host names
 	// LowSpace lists the file systems that are tight or full.
 	LowSpace []NodeSpace `json:"low_space,omitempty"`
+}
+
+// ServerStatus is one server as the leader sees it.
+type ServerStatus struct {
+	ID      cluster.NodeID `json:"id"`
+	Name    string         `json:"name"`
+	Zone    string         `json:"zone"`
+	Address string         `json:"address"` // host:port
+	Leader  bool           `json:"leader"`
+	// Voter says that it counts for majorities; a server that has just joined does not.
+	Voter bool              `json:"voter"`
+	State cluster.NodeState `json:"state"`
 }
 
 // NodeSpace is a file system of a node.

@@ -22,6 +22,9 @@ func backupVerb() *verb {
 	return &verb{name: "backup", group: groupOperate, summary: "save the cluster's state, encrypted, and bring it back",
 		examples: []string{"paas backup create state.backup", "paas backup restore state.backup --data /var/lib/paas"},
 		verbs: []*verb{
+			{name: "verify", summary: "read a whole backup and say what it holds", args: "FILE", takes: one, run: verifyBackup, flags: []cli.Flag{passphrase},
+				about:    "It needs no server: nothing is changed, and what a restore would read is read.",
+				examples: []string{"paas backup verify state.backup --passphrase-file pass.txt"}},
 			{name: "create", summary: "write an encrypted backup of the state", args: "[FILE]", takes: upToOne, needs: needsServer, run: createBackup, flags: []cli.Flag{passphrase},
 				about:    "It holds apps, releases, config, certificates and the keys to them, but no images. FILE - is\nstdout. Whoever restores it needs the passphrase.",
 				examples: []string{"paas backup create state.backup --passphrase-file pass.txt"}},
@@ -67,6 +70,29 @@ func createBackup(ctx context.Context, in *invocation) error {
 		File  string `json:"file"`
 		Bytes int64  `json:"bytes"`
 	}{name, info.Size()}, func(o *output) { o.done("%s  %d bytes, encrypted", name, info.Size()) })
+}
+
+func verifyBackup(_ context.Context, in *invocation) error {
+	pass, err := in.passphrase()
+	if err != nil {
+		return err
+	}
+	var r io.Reader = in.stdin
+	if name := in.arg(0); name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return cluster.NotFound("file", "%s cannot be read", oneLine(name)).Because("%v", err)
+		}
+		defer f.Close()
+		r = f
+	}
+	h, err := server.VerifyBackup(pass, r)
+	if err != nil {
+		return err
+	}
+	return in.print(h, func(o *output) {
+		o.done("whole: cluster %s, state at index %d, %d bytes", h.Cluster, h.Index, h.Bytes)
+	})
 }
 
 func restoreBackup(_ context.Context, in *invocation) error {

@@ -1,9 +1,11 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"paas/api"
 	"paas/cluster"
@@ -29,6 +31,7 @@ func (s *clusterService) Status(ctx context.Context) (*api.ClusterStatus, error)
 	if id, ok := s.store.Leader(); ok {
 		out.Leader = nodeName(st, id)
 	}
+	out.Members = s.members(st)
 	for n := range st.Nodes() {
 		out.Nodes++
 		if n.State == cluster.NodeUp {
@@ -51,6 +54,20 @@ func (s *clusterService) Status(ctx context.Context) (*api.ClusterStatus, error)
 		}
 	}
 	return out, nil
+}
+
+// members are the servers, by name.
+func (s *clusterService) members(st *cluster.State) []api.ServerStatus {
+	leader, _ := s.store.Leader()
+	voting, out := s.store.Servers(), []api.ServerStatus{}
+	for n := range st.Nodes() {
+		if n.Server {
+			out = append(out, api.ServerStatus{ID: n.ID, Name: n.Name, Zone: n.Zone, Address: n.Address, State: n.State,
+				Leader: n.ID == leader, Voter: voting[n.ID] == store.Voter})
+		}
+	}
+	slices.SortFunc(out, func(a, b api.ServerStatus) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	return out
 }
 
 // Export implements api.ClusterService.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"testing"
@@ -132,4 +133,36 @@ func TestAnyServerTakesChanges(t *testing.T) {
 		}
 		return err == nil && up == 2
 	})
+}
+
+// TestRecoverFromALostMajority makes the only server that is left the only one.
+func TestRecoverFromALostMajority(t *testing.T) {
+	g := newGroup(t, 3)
+	g[0].createApp("blog")
+	at, others := g.leader()
+	left, lost := g[others[0]], []*host{g[at], g[others[1]]}
+	left.await("the follower has it", func() bool { _, err := left.server.store.State().App("blog"); return err == nil })
+	for _, h := range g {
+		h.stop()
+	}
+	removed, err := Recover(left.dir, slog.New(slog.DiscardHandler))
+	if err != nil || len(removed) != 2 {
+		t.Fatalf("%v, %v", removed, err)
+	}
+	left.start()
+	if list, err := left.client.Apps(t.Context()); err != nil || len(list) != 1 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	st, err := left.client.Status(t.Context())
+	if err != nil || len(st.Members) != 1 || !st.Members[0].Voter || !st.Members[0].Leader {
+		t.Errorf("%+v, %v", st, err)
+	}
+	for _, h := range lost {
+		if id := h.server.self; !left.server.store.State().Roster().Refuses(id) {
+			t.Errorf("%s is not refused", id)
+		}
+	}
+	if _, err := Recover(left.dir, slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("recovers a server that runs")
+	}
 }

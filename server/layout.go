@@ -16,6 +16,7 @@ import (
 //	roster.json   the cluster's hosts and where they were last
 //	joined        says that this server joined a cluster: its state comes from the others
 //	join.key      the key that this host asks to be let in with; there until it is
+//	recovered     says that this server was made the only one, and has yet to remove the others
 //	raft/         log and snapshots
 //	registry/     images; the builder's own
 //	git/          one bare repository per app
@@ -25,18 +26,19 @@ import (
 //	hook.sock     where the hooks meet the server
 type layout struct{ dir string }
 
-func (l layout) settings() string { return filepath.Join(l.dir, "cluster.cbor") }
-func (l layout) sealKey() string  { return filepath.Join(l.dir, "seal.key") }
-func (l layout) node() string     { return filepath.Join(l.dir, "node") }
-func (l layout) roster() string   { return filepath.Join(l.dir, "roster.json") }
-func (l layout) joined() string   { return filepath.Join(l.dir, "joined") }
-func (l layout) joinKey() string  { return filepath.Join(l.dir, "join.key") }
-func (l layout) raft() string     { return filepath.Join(l.dir, "raft") }
-func (l layout) git() string      { return filepath.Join(l.dir, "git") }
-func (l layout) hooks() string    { return filepath.Join(l.dir, "hooks") }
-func (l layout) builds() string   { return filepath.Join(l.dir, "builds") }
-func (l layout) tmp() string      { return filepath.Join(l.dir, "tmp") }
-func (l layout) socket() string   { return filepath.Join(l.dir, "hook.sock") }
+func (l layout) settings() string  { return filepath.Join(l.dir, "cluster.cbor") }
+func (l layout) sealKey() string   { return filepath.Join(l.dir, "seal.key") }
+func (l layout) node() string      { return filepath.Join(l.dir, "node") }
+func (l layout) roster() string    { return filepath.Join(l.dir, "roster.json") }
+func (l layout) joined() string    { return filepath.Join(l.dir, "joined") }
+func (l layout) joinKey() string   { return filepath.Join(l.dir, "join.key") }
+func (l layout) raft() string      { return filepath.Join(l.dir, "raft") }
+func (l layout) git() string       { return filepath.Join(l.dir, "git") }
+func (l layout) hooks() string     { return filepath.Join(l.dir, "hooks") }
+func (l layout) builds() string    { return filepath.Join(l.dir, "builds") }
+func (l layout) tmp() string       { return filepath.Join(l.dir, "tmp") }
+func (l layout) socket() string    { return filepath.Join(l.dir, "hook.sock") }
+func (l layout) recovered() string { return filepath.Join(l.dir, "recovered") }
 
 // make creates the directories, for the owner only.
 func (l layout) make() error {

@@ -128,6 +128,9 @@ func (l *leader) prepare(ctx context.Context) error {
 	} else if st.Settings().ID != l.trust.settings.ID {
 		return fmt.Errorf("the state is of cluster %s, the identity of %s: the data directory is mixed up", st.Settings().ID, l.trust.settings.ID)
 	}
+	if err := l.dismiss(ctx); err != nil {
+		return err
+	}
 	if err := l.deployer.interrupted(ctx, l.began); err != nil {
 		return fmt.Errorf("end interrupted builds: %w", err)
 	}

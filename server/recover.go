@@ -1,0 +1,72 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"paas/cluster"
+	"paas/identity"
+	"paas/store"
+)
+
+// Recover makes the server whose data directory is dir the only server of its
+// cluster, for when a majority is gone for good. No server may run. When it starts
+// next it removes the others from the cluster: one that comes back after all is
+// refused by every host, and has to join anew. What the lost servers alone had is
+// lost. It returns the others.
+func Recover(dir string, log *slog.Logger) ([]cluster.Member, error) {
+	l := layout{dir}
+	n, err := identity.LoadNode(l.node())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, cluster.NotFound("data", "%s holds no server", dir).WithHint("name the data directory of one that is left: --data DIR")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n.Role != identity.RoleServer {
+		return nil, cluster.Invalid("role", "%s holds an agent, not a server", dir).WithHint("recover on the host of a server that is left")
+	}
+	b, err := openBook(l.roster(), n.ID, log)
+	if err != nil {
+		return nil, err
+	}
+	others := slices.DeleteFunc(b.roster.Servers(), func(m cluster.Member) bool { return m.ID == n.ID })
+	if len(others) == 0 {
+		return nil, cluster.Conflict("alone", "there is nothing to recover").Because("the cluster has no other server")
+	}
+	// First the mark: should the host die between the two, it is alone and knows it, or
+	// neither.
+	if err := writeOnce(l.recovered(), nil); err != nil {
+		return nil, fmt.Errorf("mark the recovery: %w", err)
+	}
+	if err := store.Recover(store.Config{Dir: l.raft(), Node: n.ID, Logger: log}); err != nil {
+		return nil, errors.Join(err, os.Remove(l.recovered()))
+	}
+	return others, nil
+}
+
+// dismiss removes the other servers from the cluster, if this one was recovered.
+func (l *leader) dismiss(ctx context.Context) error {
+	if _, err := os.Stat(l.layout.recovered()); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for n := range l.store.State().Nodes() {
+		if !n.Server || n.ID == l.self {
+			continue
+		}
+		if _, err := l.store.Propose(ctx, store.RemoveNode{By: platform(), ID: n.ID, Until: time.Now().Add(identity.NodeLife).UTC(), Force: true}); err != nil {
+			return fmt.Errorf("remove lost server %s: %w", n.ID, err)
+		}
+		l.log.Warn("server was removed: this one was recovered without it", "node", n.Name)
+	}
+	if err := os.Remove(l.layout.recovered()); err != nil {
+		return fmt.Errorf("end the recovery: %w", err)
+	}
+	return nil
+}
