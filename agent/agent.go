@@ -176,7 +176,7 @@ func (a *Agent) remember(rt runtime) error {
 		return api.RegistryEndpoint{}
 	}
 	a.reconciler = newReconciler(&shared{cluster: a.config.Cluster, life: life, runtime: rt, probe: checkReplica, board: a.board, archive: archive,
-		registry: endpoint, listening: listeningPorts, starts: make(chan struct{}, startLimit(goruntime.NumCPU())), log: a.log}, set)
+		registry: endpoint, listening: listeningPorts, starts: make(chan struct{}, startLimit(goruntime.NumCPU())), users: newUsers(), log: a.log}, set)
 	a.calls = &calls{cluster: a.config.Cluster, life: life, runtime: rt, board: a.board, archive: archive,
 		assignment: a.reconciler.assignment, registry: endpoint}
 	return nil

@@ -21,6 +21,7 @@ type board struct {
 	mu     sync.Mutex
 	newest map[cluster.AllocationID]api.Observed
 	unsent []api.Observed // in order
+	gone   []cluster.VolumeID
 }
 
 func newBoard(known []api.Observed, keep func(api.Observed), drop func(cluster.AllocationID)) *board {
@@ -44,6 +45,23 @@ func (b *board) put(o api.Observed) {
 	b.mu.Unlock()
 	wake(b.changed)
 	b.keep(o) // last and unlocked: a slow disk delays no news, and an allocation has one writer
+}
+
+// lose records that nothing is left of a destroyed volume.
+func (b *board) lose(id cluster.VolumeID) {
+	b.mu.Lock()
+	b.gone = append(b.gone, id)
+	b.mu.Unlock()
+	wake(b.changed)
+}
+
+// takeGone is what was lost since the last time.
+func (b *board) takeGone() []cluster.VolumeID {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := b.gone
+	b.gone = nil
+	return out
 }
 
 // get is the newest observation of id.

@@ -48,6 +48,7 @@ func (c contract) check() {
 	c.checkLife()
 	c.checkCrash(news)
 	c.checkKill()
+	c.checkVolumes()
 	cancel()
 	<-watched
 }
@@ -155,6 +156,48 @@ func (c contract) checkKill() {
 	}
 	if took := time.Since(begun); took < 1900*time.Millisecond || took > 10*time.Second || c.inspect(id).ExitCode != 137 {
 		c.Errorf("killed after %s with code %d", took, c.inspect(id).ExitCode)
+	}
+}
+
+// checkVolumes: data outlives its containers, is not begun again, and goes only when
+// nothing has it.
+func (c contract) checkVolumes() {
+	s := c.spec("a-4", sleeps...)
+	s.Assignment.Mounts = []cluster.Mount{{Volume: "vol-1", Name: "data", Path: "/data", Fresh: true}, {Volume: "vol-2", Name: "more", Path: "/more", Fresh: true}}
+	id := c.start(s)
+	if x := c.inspect(id); !slices.Equal(x.Volumes, []cluster.VolumeID{"vol-1", "vol-2"}) {
+		c.Errorf("volumes: %+v", x)
+	}
+	if all, err := c.rt.containers.List(c.ctx); err != nil || !slices.ContainsFunc(all, func(x container) bool { return x.ID == id && len(x.Volumes) == 2 }) {
+		c.Errorf("list: %+v, %v", all, err)
+	}
+	if err := c.rt.volumes.DestroyVolume(c.ctx, "vol-1"); err == nil {
+		c.Error("a volume was destroyed under a running container")
+	}
+	if err := c.rt.containers.Stop(c.ctx, id, time.Second); err != nil {
+		c.Fatal(err)
+	}
+	if err := c.rt.volumes.DestroyVolume(c.ctx, "vol-1"); err == nil {
+		c.Error("a volume was destroyed under a container that may start again")
+	}
+	if err := c.rt.containers.Remove(c.ctx, id); err != nil {
+		c.Fatal(err)
+	}
+	s.Assignment.Mounts[0].Fresh = false
+	second := c.start(s) // both are there
+	if err := c.rt.containers.Remove(c.ctx, second); err != nil {
+		c.Fatal(err)
+	}
+	for range 2 { // the second time it is gone already
+		if err := c.rt.volumes.DestroyVolume(c.ctx, "vol-1"); err != nil {
+			c.Errorf("destroy: %v", err)
+		}
+	}
+	if _, err := c.rt.containers.Create(c.ctx, s); !errors.Is(err, errNoVolume) {
+		c.Errorf("a volume that is lost: %v", err)
+	}
+	if err := c.rt.volumes.DestroyVolume(c.ctx, "vol-2"); err != nil {
+		c.Errorf("destroy: %v", err)
 	}
 }
 

@@ -48,7 +48,7 @@ func newDocker(id cluster.ClusterID) (*docker, error) {
 
 // runtime offers d by what it is asked for.
 func (d *docker) runtime() runtime {
-	return runtime{images: d, containers: d, engine: d, terminals: d, logs: d}
+	return runtime{images: d, containers: d, volumes: d, engine: d, terminals: d, logs: d}
 }
 
 // negotiate agrees on the API version once. A version is never pinned: engines
@@ -158,7 +158,13 @@ func (d *docker) own() filters.Args {
 
 // labelled reads a container's labels back.
 func labelled(id string, l map[string]string) container {
-	return container{ID: id, Allocation: cluster.AllocationID(l[labelAllocation]), App: cluster.AppName(l[labelApp]),
+	var volumes []cluster.VolumeID
+	for id := range strings.SplitSeq(l[labelVolumes], ",") {
+		if id != "" {
+			volumes = append(volumes, cluster.VolumeID(id))
+		}
+	}
+	return container{ID: id, Volumes: volumes, Allocation: cluster.AllocationID(l[labelAllocation]), App: cluster.AppName(l[labelApp]),
 		Instance: l[labelInstance], Spec: l[labelSpec], OneOff: l[labelOneOff]}
 }
 

@@ -40,6 +40,11 @@ func (d *docker) Create(ctx context.Context, s spec) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	for _, m := range s.Assignment.Mounts {
+		if err := d.ensureVolume(ctx, s, m); err != nil {
+			return "", err
+		}
+	}
 	id, err := d.create(ctx, s, g)
 	if cerrdefs.IsConflict(err) {
 		if err := d.removeNamed(ctx, s.name()); err != nil {
@@ -97,9 +102,10 @@ func containerConfig(s spec) *dockercontainer.Config {
 	return c
 }
 
-// hostConfig is what it may do. It depends on nothing that a user says but the
-// two resource figures, and on what the engine gives: no privileges, mounts, host namespaces, devices or
-// published ports exist here to be asked for.
+// hostConfig is what it may do. It depends on nothing that a user says but the two
+// resource figures and the paths of volumes, and on what the engine gives: no
+// privileges, files of the host, host namespaces, devices or published ports exist
+// here to be asked for.
 func hostConfig(s spec, g gifts) *dockercontainer.HostConfig {
 	p := s.Assignment.Process
 	pids := int64(pidsLimit)
@@ -115,6 +121,7 @@ func hostConfig(s spec, g gifts) *dockercontainer.HostConfig {
 		SecurityOpt:   []string{"no-new-privileges"},
 		IpcMode:       dockercontainer.IPCModePrivate,
 		Init:          &g.init,
+		Mounts:        volumeMounts(s),
 		LogConfig:     dockercontainer.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m", "max-file": "3"}},
 		Resources: dockercontainer.Resources{
 			Memory:     memory,

@@ -53,6 +53,10 @@ func newHost(t *testing.T) *host {
 		if err := purge(ctx, id); err != nil {
 			t.Errorf("purge: %v", err)
 		}
+		left, _ := d.ownVolumes(ctx, "") // a purge leaves them
+		for _, v := range left {
+			_ = d.DestroyVolume(ctx, cluster.VolumeID(v.Labels[labelVolume]))
+		}
 		_ = d.client.Close()
 	})
 	return &host{t: t, d: d, image: cluster.Image{Digest: busybox.ID}, disk: map[cluster.AllocationID]api.Observed{}}
@@ -68,7 +72,7 @@ func (h *host) begin(set *api.AssignmentSet) {
 	b := newBoard(known, h.keep, func(cluster.AllocationID) {})
 	s := &shared{cluster: h.d.cluster, life: randomName(), runtime: h.d.runtime(), probe: checkReplica, board: b, archive: newArchive(),
 		registry: func() api.RegistryEndpoint { return api.RegistryEndpoint{} }, listening: listeningPorts,
-		starts: make(chan struct{}, 2), log: slog.New(slog.DiscardHandler)}
+		starts: make(chan struct{}, 2), users: newUsers(), log: slog.New(slog.DiscardHandler)}
 	h.m = newReconciler(s, set)
 	h.calls = &calls{cluster: s.cluster, life: s.life, runtime: s.runtime, board: b, archive: s.archive, assignment: h.m.assignment, registry: s.registry}
 	ctx, cancel := context.WithCancel(context.Background())

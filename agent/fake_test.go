@@ -45,6 +45,8 @@ type fakeRuntime struct {
 	images     map[string]bool
 	registry   map[string]error // what Fetch says; absent: errNoImage
 	containers map[string]*fakeContainer
+	volumes    map[cluster.VolumeID]bool
+	shared     []string // containers that ran with one volume at a time
 	down       bool
 	made       int
 	watchers   []chan containerEvent
@@ -57,11 +59,11 @@ type fakeContainer struct {
 }
 
 func newFake() *fakeRuntime {
-	return &fakeRuntime{images: map[string]bool{}, registry: map[string]error{}, containers: map[string]*fakeContainer{}}
+	return &fakeRuntime{images: map[string]bool{}, registry: map[string]error{}, containers: map[string]*fakeContainer{}, volumes: map[cluster.VolumeID]bool{}}
 }
 
 func (f *fakeRuntime) runtime() runtime {
-	return runtime{images: f, containers: f, engine: f, logs: f}
+	return runtime{images: f, containers: f, volumes: f, engine: f, logs: f}
 }
 
 // lock begins a call; with an error when the engine is down.
@@ -135,6 +137,12 @@ func (f *fakeRuntime) Create(_ context.Context, s spec) (string, error) {
 		return "", err
 	}
 	defer f.mu.Unlock()
+	for _, m := range s.Assignment.Mounts {
+		if !f.volumes[m.Volume] && !m.Fresh {
+			return "", errNoVolume
+		}
+		f.volumes[m.Volume] = true
+	}
 	for id, c := range f.containers {
 		if c.spec.name() == s.name() {
 			f.finish(c, 137)
@@ -156,6 +164,11 @@ func (f *fakeRuntime) Start(_ context.Context, id string) error {
 	c, ok := f.containers[id]
 	if !ok {
 		return errNoContainer
+	}
+	for _, o := range f.containers {
+		if o != c && o.Running && slices.ContainsFunc(o.Volumes, func(v cluster.VolumeID) bool { return slices.Contains(c.Volumes, v) }) {
+			f.shared = append(f.shared, string(o.Allocation)+" and "+string(c.Allocation))
+		}
 	}
 	p, ok := programs[strings.Join(c.spec.Assignment.Process.Command, " ")]
 	if !ok {
@@ -222,6 +235,20 @@ func (f *fakeRuntime) Remove(_ context.Context, id string) error {
 		f.finish(c, 137)
 		delete(f.containers, id)
 	}
+	return nil
+}
+
+func (f *fakeRuntime) DestroyVolume(_ context.Context, id cluster.VolumeID) error {
+	if err := f.lock(); err != nil {
+		return err
+	}
+	defer f.mu.Unlock()
+	for _, c := range f.containers {
+		if slices.Contains(c.Volumes, id) {
+			return errors.New("volume is in use")
+		}
+	}
+	delete(f.volumes, id)
 	return nil
 }
 
@@ -308,6 +335,7 @@ func (f *fakeRuntime) all() []container {
 var _ interface {
 	images
 	containers
+	volumes
 	engine
 	logSource
 } = (*fakeRuntime)(nil)

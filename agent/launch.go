@@ -14,6 +14,9 @@ import (
 
 // begin adopts the container that was found, or makes one.
 func (r *replica) begin(ctx, live context.Context) (happening, []string) {
+	if err := r.users.take(live, r.assignment().ID, r.assignment().Mounts); err != nil {
+		return nothing, nil
+	}
 	if r.found == "" {
 		if r.obs.ContainerID != "" {
 			r.anew() // paas down removed it, or who cleared the host
@@ -110,6 +113,9 @@ func (r *replica) launch(ctx, live context.Context) (happening, []string) {
 		return r.retry(live, "look for image", errNoImage)
 	case !present:
 		return imageMissing, nil
+	}
+	if err := r.fence(ctx, live); err != nil {
+		return r.retry(live, "wait for the volume", err)
 	}
 	select {
 	case r.starts <- struct{}{}:

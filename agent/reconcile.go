@@ -34,12 +34,13 @@ type reconciler struct {
 
 	// For run's goroutine only.
 	sweeping map[string]chan struct{} // containers being removed, closed when done
-	work     sync.WaitGroup           // replicas and sweeps
+	removals *removals
+	work     sync.WaitGroup // replicas, sweeps and ends of volumes
 }
 
 func newReconciler(s *shared, set *api.AssignmentSet) *reconciler {
 	return &reconciler{shared: s, log: s.log, dirty: make(chan struct{}, 1), set: set,
-		replicas: map[cluster.AllocationID]*replica{}, sweeping: map[string]chan struct{}{}}
+		replicas: map[cluster.AllocationID]*replica{}, sweeping: map[string]chan struct{}{}, removals: newRemovals()}
 }
 
 // assign replaces what the node should have.
@@ -116,6 +117,7 @@ func (m *reconciler) pass(ctx context.Context) (fresh bool, err error) {
 		m.log.Debug("reconcile action", "action", a.Kind, "alloc", a.ID, "container", a.Container)
 		m.act(ctx, a)
 	}
+	m.destroyVolumes(ctx, set, all)
 	return fresh, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,7 @@ type shared struct {
 	// starts bounds how many containers start at once: starting is what saturates a
 	// host, and the session's heartbeats must get through.
 	starts  chan struct{}
+	users   *users // of volumes
 	watched watchClock
 	log     *slog.Logger
 }
@@ -115,6 +117,7 @@ func (r *replica) assignment() api.Assignment {
 // container outlives ctx.
 func (r *replica) run(ctx context.Context) {
 	live, cancel := context.WithCancel(ctx)
+	defer r.users.release(r.assignment().ID)
 	var stopping sync.WaitGroup
 	defer stopping.Wait()
 	defer cancel()
@@ -259,6 +262,12 @@ func now() time.Time { return time.Now().UTC().Round(0) }
 // spec is what the replica's container is made from.
 func (r *replica) spec() spec {
 	a := r.assignment()
+	if r.obs.ContainerID != "" || !r.obs.StartedAt.IsZero() { // it had them: they are not to be made again
+		a.Mounts = slices.Clone(a.Mounts)
+		for i := range a.Mounts {
+			a.Mounts[i].Fresh = false
+		}
+	}
 	return spec{Cluster: r.cluster, Assignment: a, Image: imageRef{Registry: r.registry(), Image: a.Image}}
 }
 

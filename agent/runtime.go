@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"paas/api"
@@ -25,12 +26,15 @@ var (
 	errEngineDown = errors.New("container engine not reachable")
 	// errNoImage: neither the engine nor the registry has the image, for good.
 	errNoImage = errors.New("no such image")
+	// errNoVolume: the data of a volume that a replica had before is not here.
+	errNoVolume = errors.New("the data of a volume is not on this host")
 )
 
 // runtime is an engine, by what it is asked for.
 type runtime struct {
 	images     images
 	containers containers
+	volumes    volumes
 	engine     engine
 	terminals  terminals
 	logs       logSource
@@ -50,7 +54,8 @@ type containers interface {
 	List(ctx context.Context) ([]container, error)
 	Inspect(ctx context.Context, id string) (container, error)
 	// Create makes a container and its place in the cluster's network. A leftover of
-	// the same name is removed first.
+	// the same name is removed first. Its volumes are made if they are fresh; one that
+	// is not and is not there is errNoVolume.
 	Create(ctx context.Context, s spec) (id string, err error)
 	Start(ctx context.Context, id string) error
 	// Stop sends the stop signal, after grace SIGKILL, and returns when the container
@@ -59,6 +64,14 @@ type containers interface {
 	// Remove kills and removes the container with its anonymous volumes. One that is
 	// gone is no error.
 	Remove(ctx context.Context, id string) error
+}
+
+// volumes are the cluster's volumes on this engine. What does not bear its label is
+// not touched.
+type volumes interface {
+	// DestroyVolume removes a volume with its data. One that is gone is no error; one
+	// that a container has, running or not, is.
+	DestroyVolume(ctx context.Context, id cluster.VolumeID) error
 }
 
 // engine is the engine itself.
@@ -135,6 +148,7 @@ type container struct {
 	App        cluster.AppName
 	Instance   string // "web.3"
 	Spec       string // spec.hash of what it was made from
+	Volumes    []cluster.VolumeID
 	OneOff     string // for a one-off command, the agent's life that it belongs to
 
 	// What follows is only filled by Inspect, but for Running.
@@ -217,6 +231,9 @@ const (
 	labelRelease    = "paas.release"
 	labelSpec       = "paas.spec"
 	labelOneOff     = "paas.oneoff"
+	labelVolume     = "paas.volume"  // of a volume: its ID
+	labelVolumes    = "paas.volumes" // of a container: those that it has
+	labelName       = "paas.name"    // of a volume: for people
 )
 
 // labels are the container's.
@@ -234,7 +251,24 @@ func (s spec) labels() map[string]string {
 	if s.OneOff != nil {
 		l[labelOneOff] = s.OneOff.Life
 	}
+	if len(a.Mounts) > 0 {
+		var ids []string
+		for _, m := range a.Mounts {
+			ids = append(ids, string(m.Volume))
+		}
+		l[labelVolumes] = strings.Join(ids, ",")
+	}
 	return l
+}
+
+// volumeName is what the engine calls a volume: readable, and of one volume for ever.
+func (s spec) volumeName(m cluster.Mount) string {
+	return fmt.Sprintf("paas-%s-%s-%s-%s", short(s.Cluster), s.Assignment.App, m.Name, m.Volume)
+}
+
+// volumeLabels are that volume's.
+func (s spec) volumeLabels(m cluster.Mount) map[string]string {
+	return map[string]string{labelCluster: string(s.Cluster), labelApp: string(s.Assignment.App), labelName: string(m.Name), labelVolume: string(m.Volume)}
 }
 
 // short is the part of a cluster's ID that names carry.

@@ -157,6 +157,9 @@ func (a *Agent) report(ctx context.Context, s *api.AgentSession) error {
 			if news := a.board.take(); len(news) > 0 {
 				err = s.Report(news)
 			}
+			if gone := a.board.takeGone(); len(gone) > 0 && err == nil {
+				err = s.ReportGone(gone)
+			}
 		case <-routed:
 			err = s.ReportRouter(a.router.Status())
 		}

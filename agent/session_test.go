@@ -104,8 +104,8 @@ func (c *control) NodeJoined(_ context.Context, h api.Hello) (api.Welcome, error
 	return api.Welcome{Cluster: c.cluster, Domain: "localhost"}, nil
 }
 
-func (c *control) NodeObserved(_ context.Context, _ cluster.NodeID, all []api.Observed) error {
-	for _, o := range all {
+func (c *control) NodeObserved(_ context.Context, _ cluster.NodeID, news api.News) error {
+	for _, o := range news.Observed {
 		c.observed <- o
 	}
 	return nil

@@ -16,6 +16,10 @@ import (
 // upgrade adopts what runs, and only new containers are as the new version says.
 func (s spec) hash() string {
 	a, p := s.Assignment, s.Assignment.Process
+	var mounts []string
+	for _, m := range a.Mounts {
+		mounts = append(mounts, string(m.Volume)+":"+m.Path)
+	}
 	data, err := json.Marshal(struct {
 		Image       cluster.Image
 		Command     []string
@@ -24,7 +28,8 @@ func (s spec) hash() string {
 		MemoryBytes int64
 		CPUMilli    int64
 		Env         []string
-	}{cluster.Image{Repository: a.Image.Repository, Digest: a.Image.Digest}, p.Command, p.KeepEntrypoint, p.Port, p.MemoryBytes, p.CPUMilli, s.env()})
+		Mounts      []string `json:",omitempty"` // replicas without volumes keep the hash that they had
+	}{cluster.Image{Repository: a.Image.Repository, Digest: a.Image.Digest}, p.Command, p.KeepEntrypoint, p.Port, p.MemoryBytes, p.CPUMilli, s.env(), mounts})
 	if err != nil {
 		panic("agent: hash of plain data: " + err.Error()) // strings and numbers always encode
 	}

@@ -69,11 +69,21 @@ type Observed struct {
 	Log         []string
 }
 
+// News is what an agent tells of its node.
+type News struct {
+	Observed []Observed
+	// Gone are volumes of AssignmentSet.Destroyed of which nothing is left on the node.
+	Gone []cluster.VolumeID
+}
+
 // AssignmentSet is everything a node should have, at one index. What the agent
-// has and the set does not name is stopped and removed.
+// has and the set does not name is stopped and removed, but for volumes.
 type AssignmentSet struct {
 	Index       uint64
 	Assignments []Assignment
+	// Destroyed are the volumes whose data is to be removed: exactly these, and as soon
+	// as nothing uses them. A volume that is named nowhere stays.
+	Destroyed []cluster.VolumeID
 }
 
 // Assignment is an allocation with all that its agent needs to run it.
@@ -86,6 +96,8 @@ type Assignment struct {
 	Desired cluster.DesiredState
 	Image   cluster.Image
 	Process cluster.Process
+	// Mounts are the volumes that its container has, which no other may have meanwhile.
+	Mounts []cluster.Mount
 	// Env is the release's config and what the platform sets: PORT, PAAS_APP,
 	// PAAS_PROCESS, PAAS_INSTANCE, PAAS_RELEASE, DYNO.
 	Env map[string]cluster.Redacted
@@ -126,7 +138,7 @@ type ServerCalls interface {
 type NodeEvents interface {
 	// NodeJoined begins a session.
 	NodeJoined(ctx context.Context, h Hello) (Welcome, error)
-	NodeObserved(ctx context.Context, node cluster.NodeID, observed []Observed) error
+	NodeObserved(ctx context.Context, node cluster.NodeID, news News) error
 	NodeRouter(ctx context.Context, status cluster.RouterStatus) error
 	// NodeAlive hears any message; space is nil when it says nothing of disks.
 	NodeAlive(node cluster.NodeID, space []cluster.Space)

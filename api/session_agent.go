@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -165,9 +166,9 @@ func (s *AgentSession) talk(ctx context.Context) error {
 
 // flush sends what was reported.
 func (s *AgentSession) flush(ctx context.Context) error {
-	observed, router := s.out.take()
-	if len(observed) > 0 {
-		if err := s.control.write(ctx, message{Observed: observed}); err != nil {
+	news, router := s.out.take()
+	if len(news.Observed)+len(news.Gone) > 0 {
+		if err := s.control.write(ctx, message{Observed: news.Observed, Gone: news.Gone}); err != nil {
 			return err
 		}
 	}
@@ -196,6 +197,13 @@ func (s *AgentSession) Report(observed []Observed) error {
 	return s.nudge()
 }
 
+// ReportGone says that nothing is left of destroyed volumes, as Report does. What is
+// lost with a session is asked for again by the next one's assignments.
+func (s *AgentSession) ReportGone(volumes []cluster.VolumeID) error {
+	s.out.lose(volumes)
+	return s.nudge()
+}
+
 // ReportRouter sends what the node's router serves, as Report does.
 func (s *AgentSession) ReportRouter(status cluster.RouterStatus) error {
 	s.out.route(status)
@@ -220,6 +228,7 @@ type outbox struct {
 	observed []Observed                   // guarded by mu, as are the fields below
 	at       map[cluster.AllocationID]int // index in observed
 	router   *cluster.RouterStatus
+	gone     []cluster.VolumeID // sorted
 }
 
 func (o *outbox) observe(observed []Observed) {
@@ -238,6 +247,14 @@ func (o *outbox) observe(observed []Observed) {
 	}
 }
 
+func (o *outbox) lose(volumes []cluster.VolumeID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all := append(slices.Clone(o.gone), volumes...)
+	slices.Sort(all)
+	o.gone = slices.Compact(all)
+}
+
 func (o *outbox) route(status cluster.RouterStatus) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -245,12 +262,12 @@ func (o *outbox) route(status cluster.RouterStatus) {
 }
 
 // take empties the box.
-func (o *outbox) take() ([]Observed, *cluster.RouterStatus) {
+func (o *outbox) take() (News, *cluster.RouterStatus) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	observed, router := o.observed, o.router
-	o.observed, o.at, o.router = nil, nil, nil
-	return observed, router
+	news, router := News{Observed: o.observed, Gone: o.gone}, o.router
+	o.observed, o.at, o.router, o.gone = nil, nil, nil, nil
+	return news, router
 }
 
 // inbox holds the newest sets until the agent takes them.

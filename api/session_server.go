@@ -228,7 +228,10 @@ func (s *SessionServer) listen(ctx context.Context, control *streamWire, node cl
 		if len(m.Observed) > 0 {
 			in.observe(m.Observed)
 		}
-		if m.Router != nil || len(m.Observed) > 0 {
+		if len(m.Gone) > 0 {
+			in.lose(m.Gone)
+		}
+		if m.Router != nil || len(m.Observed)+len(m.Gone) > 0 {
 			select {
 			case wake <- struct{}{}:
 			default:
@@ -245,9 +248,9 @@ func (s *SessionServer) tell(ctx context.Context, node cluster.NodeID, in *outbo
 			return ctx.Err()
 		case <-wake:
 		}
-		observed, router := in.take()
-		if len(observed) > 0 {
-			if err := s.events.NodeObserved(ctx, node, observed); err != nil {
+		news, router := in.take()
+		if len(news.Observed)+len(news.Gone) > 0 {
+			if err := s.events.NodeObserved(ctx, node, news); err != nil {
 				return fmt.Errorf("take observations: %w", err)
 			}
 		}

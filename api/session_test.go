@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -48,6 +49,7 @@ func TestSessionCarriesFullSetsAndNews(t *testing.T) {
 		}
 		started := time.Now().UTC().Add(123456789)
 		for _, err := range []error{
+			l.agent.ReportGone([]cluster.VolumeID{"vol-2", "vol-1"}),
 			l.agent.Report([]Observed{{ID: "a-1", Observation: cluster.Observation{State: cluster.AllocationHealthy, StartedAt: started}, Log: []string{"x"}}}),
 			l.agent.ReportRouter(cluster.RouterStatus{Index: 5, InFlight: map[cluster.AllocationID]int{"a-0": 2}}),
 		} {
@@ -60,6 +62,9 @@ func TestSessionCarriesFullSetsAndNews(t *testing.T) {
 		synctest.Wait()
 		if got := heard(w, func() []cluster.Space { return w.space }); len(got) != 1 || got[0].Path != "/data" || got[0].FreeBytes != 1 {
 			t.Errorf("space: got %+v", got)
+		}
+		if got := heard(w, func() []cluster.VolumeID { return w.gone }); !slices.Equal(got, []cluster.VolumeID{"vol-1", "vol-2"}) {
+			t.Errorf("volumes that are gone: %v", got)
 		}
 		if got := heard(w, func() []Observed { return w.observed }); len(got) != 1 || !got[0].Observation.StartedAt.Equal(started) || got[0].Log[0] != "x" {
 			t.Errorf("observed: got %+v", got)

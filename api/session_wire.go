@@ -44,6 +44,7 @@ type message struct {
 	Routes      *cluster.RouteTable   `cbor:"8,keyasint,omitempty"`
 	Space       []cluster.Space       `cbor:"9,keyasint,omitempty"` // of a heartbeat
 	Roster      *cluster.Roster       `cbor:"10,keyasint,omitempty"`
+	Gone        []cluster.VolumeID    `cbor:"11,keyasint,omitempty"`
 }
 
 // yamuxConfig tunes the multiplexer. The agent's pings find a dead server; a dead

@@ -29,6 +29,7 @@ type world struct {
 	left     int
 	alive    []time.Time
 	observed []Observed
+	gone     []cluster.VolumeID
 	router   cluster.RouterStatus
 	space    []cluster.Space
 	files    map[string][]byte
@@ -59,7 +60,7 @@ func (w *world) NodeJoined(_ context.Context, h Hello) (Welcome, error) {
 	return Welcome{Cluster: "c1", Registry: RegistryEndpoint{Password: "secret"}}, nil
 }
 
-func (w *world) NodeObserved(ctx context.Context, _ cluster.NodeID, observed []Observed) error {
+func (w *world) NodeObserved(ctx context.Context, _ cluster.NodeID, news News) error {
 	if w.observe != nil {
 		if err := w.observe(ctx); err != nil {
 			return err
@@ -67,7 +68,8 @@ func (w *world) NodeObserved(ctx context.Context, _ cluster.NodeID, observed []O
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.observed = append(w.observed, observed...)
+	w.observed = append(w.observed, news.Observed...)
+	w.gone = append(w.gone, news.Gone...)
 	return nil
 }
 

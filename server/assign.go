@@ -2,6 +2,7 @@ package server
 
 import (
 	"maps"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -108,10 +109,14 @@ func sameRoutes(a, b *cluster.RouteTable) bool {
 // of a new allocation.
 func (a *assigner) set(node cluster.NodeID) (*api.AssignmentSet, error) {
 	old, allocations := a.sets[node], a.nodes[node]
-	if old != nil && sameAssignments(old.Assignments, allocations) {
+	var destroyed []cluster.VolumeID
+	for _, v := range a.state.DestroyedOn(node) {
+		destroyed = append(destroyed, v.ID)
+	}
+	if old != nil && sameAssignments(old.Assignments, allocations) && slices.Equal(old.Destroyed, destroyed) {
 		return old, nil
 	}
-	set := &api.AssignmentSet{Index: a.state.Index()}
+	set := &api.AssignmentSet{Index: a.state.Index(), Destroyed: destroyed}
 	for _, x := range allocations {
 		rel, err := a.state.Release(x.App, x.Release)
 		if err != nil {
@@ -121,7 +126,7 @@ func (a *assigner) set(node cluster.NodeID) (*api.AssignmentSet, error) {
 		if err != nil {
 			return nil, err
 		}
-		one.ID, one.Desired = x.ID, x.Desired
+		one.ID, one.Desired, one.Mounts = x.ID, x.Desired, x.Mounts
 		set.Assignments = append(set.Assignments, *one)
 	}
 	a.sets[node] = set

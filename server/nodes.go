@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -65,9 +66,22 @@ func sameReport(a, b *cluster.Node) bool {
 }
 
 // NodeObserved implements api.NodeEvents.
-func (f *fleet) NodeObserved(ctx context.Context, node cluster.NodeID, observed []api.Observed) error {
+func (f *fleet) NodeObserved(ctx context.Context, node cluster.NodeID, news api.News) error {
 	by := store.By{Actor: "agent " + nodeName(f.store.State(), node), At: time.Now().UTC()}
-	return f.observe(ctx, by, node, observed)
+	if err := f.observe(ctx, by, node, news.Observed); err != nil {
+		return err
+	}
+	return f.lose(ctx, by, node, news.Gone)
+}
+
+// lose proposes the end of destroyed volumes that nothing is left of.
+func (f *fleet) lose(ctx context.Context, by store.By, node cluster.NodeID, gone []cluster.VolumeID) error {
+	awaited := slices.ContainsFunc(f.store.State().DestroyedOn(node), func(v *cluster.Volume) bool { return slices.Contains(gone, v.ID) })
+	if !awaited {
+		return nil
+	}
+	_, err := f.store.Propose(ctx, store.ForgetVolumes{By: by, Node: node, Volumes: gone})
+	return err
 }
 
 // observe proposes what is new. Evidence is kept first: whoever sees the
