@@ -39,6 +39,12 @@ type Config struct {
 	Labels  map[string]string
 	// Address is host:port of the node's port between hosts, "" if it has none.
 	Address string
+	// CallAddress is where the node hears hosts that have lost the others, and calls
+	// from when it has itself: the UDP port of this address's number. "" if it does
+	// neither.
+	CallAddress string
+	// Met is told where another host answers; nil does not care.
+	Met func(id cluster.NodeID, address string)
 	// Apps says that the node runs replicas, Builds that a server on the same host
 	// builds images. Without both the agent needs no container engine and runs only
 	// the router.
@@ -72,6 +78,7 @@ type Agent struct {
 	router       *router.Router // nil without one
 	certificates *newestSession
 	hosts        *hosts
+	caller       *caller // nil without CallAddress
 	dialer       *api.Dialer
 	tunnels      *tunnels
 	registry     atomic.Pointer[api.RegistryEndpoint] // from the newest welcome; nil: never met a server
@@ -100,6 +107,9 @@ func New(c Config) (*Agent, error) {
 		if a.claim != nil {
 			a.claim.Release()
 		}
+		if a.caller != nil {
+			_ = a.caller.conn.Close() // nothing was heard
+		}
 		return nil, err
 	}
 	return a, nil
@@ -123,6 +133,7 @@ func (a *Agent) open() (err error) {
 		return err
 	}
 	a.space = &spaceWatch{dir: c.Dir, root: a.engineRoot}
+	a.listenForCalls()
 	if c.Router == nil {
 		return nil
 	}
@@ -133,6 +144,24 @@ func (a *Agent) open() (err error) {
 		return errors.Join(err, a.memory.close())
 	}
 	return nil
+}
+
+// listenForCalls opens the port for calls. Without it the node is only not found by
+// hosts that lost everybody.
+func (a *Agent) listenForCalls() {
+	if a.config.CallAddress == "" {
+		return
+	}
+	var err error
+	a.caller, err = newCaller(a.config.CallAddress, a.config.Node, func(id cluster.NodeID, _ identity.Role, address string) {
+		a.hosts.meet(id, address)
+		if a.config.Met != nil {
+			a.config.Met(id, address)
+		}
+	}, a.log)
+	if err != nil {
+		a.log.Warn("hosts that lost the others cannot call this one", "err", err)
+	}
 }
 
 // remember opens the agent's memory and makes what works from it.
@@ -156,7 +185,7 @@ func (a *Agent) remember(rt runtime) error {
 		a.log.Warn("last list of hosts is lost; waiting for a server", "err", err)
 	}
 	a.hosts = newHosts(a.config.Node().ID, roster)
-	a.dialer = &api.Dialer{Node: a.config.Node, Addresses: a.hosts.addresses}
+	a.dialer = &api.Dialer{Node: a.config.Node, Addresses: a.hosts.addresses, Met: a.hosts.meet}
 	seen, err := a.memory.observed()
 	if err != nil {
 		return errors.Join(err, a.memory.close())
@@ -216,6 +245,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	if a.router != nil {
 		g.Go(func() error { return a.router.Run(ctx) })
+	}
+	if a.caller != nil {
+		g.Go(func() error { return a.caller.run(ctx) })
 	}
 	g.Go(func() error { return a.keepSession(ctx) })
 	g.Go(func() error { return a.space.run(ctx) })

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"paas/cluster"
@@ -12,10 +13,13 @@ import (
 type hosts struct {
 	self   cluster.NodeID
 	newest atomic.Pointer[cluster.Roster]
+
+	mu  sync.Mutex
+	met map[cluster.NodeID]string // where a node was met that was listed elsewhere; guarded by mu
 }
 
 func newHosts(self cluster.NodeID, known *cluster.Roster) *hosts {
-	h := &hosts{self: self}
+	h := &hosts{self: self, met: map[cluster.NodeID]string{}}
 	if known == nil {
 		known = &cluster.Roster{}
 	}
@@ -31,10 +35,52 @@ func (h *hosts) member(id cluster.NodeID) (cluster.Member, bool) { return h.now(
 
 // addresses returns where a node may be.
 func (h *hosts) addresses(id cluster.NodeID) []string {
-	if m, ok := h.now().Member(id); ok && m.Address != "" {
-		return []string{m.Address}
+	m, ok := h.now().Member(id)
+	if !ok {
+		return nil
 	}
-	return nil
+	var all []string
+	for _, at := range []string{h.elsewhere(id), m.Address} {
+		if at != "" && !slices.Contains(all, at) {
+			all = append(all, at)
+		}
+	}
+	return all
+}
+
+// meet notes that a member answers at an address.
+func (h *hosts) meet(id cluster.NodeID, address string) {
+	m, ok := h.now().Member(id)
+	if !ok || id == h.self {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if m.Address == address {
+		delete(h.met, id)
+		return
+	}
+	h.met[id] = address
+}
+
+func (h *hosts) elsewhere(id cluster.NodeID) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.met[id]
+}
+
+// update takes a newer roster: what it says of an address is newer than where a node
+// was met.
+func (h *hosts) update(r *cluster.Roster) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id := range h.met {
+		old, _ := h.now().Member(id)
+		if m, ok := r.Member(id); !ok || m.Address != old.Address {
+			delete(h.met, id)
+		}
+	}
+	h.newest.Store(r)
 }
 
 // refuses reports whether a node was removed from the cluster.
@@ -47,11 +93,11 @@ func (h *hosts) servers(first []string, zone string) []string {
 	var near, far []string
 	for _, m := range h.now().Servers() {
 		switch {
-		case m.Address == "" || m.ID == h.self:
+		case m.ID == h.self:
 		case m.Zone == zone:
-			near = append(near, m.Address)
+			near = append(near, h.addresses(m.ID)...)
 		default:
-			far = append(far, m.Address)
+			far = append(far, h.addresses(m.ID)...)
 		}
 	}
 	all := slices.Clone(first)

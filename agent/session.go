@@ -31,7 +31,7 @@ const (
 // keepSession keeps one session with one of the servers until ctx ends. It says
 // once that it lost it.
 func (a *Agent) keepSession(ctx context.Context) error {
-	wait, warned := redialFirst, false
+	wait, warned, since := redialFirst, false, time.Now()
 	for i := 0; ctx.Err() == nil; i++ {
 		servers := a.hosts.servers(a.config.Servers, a.config.Zone)
 		server := servers[i%len(servers)]
@@ -41,7 +41,10 @@ func (a *Agent) keepSession(ctx context.Context) error {
 			return nil
 		}
 		if time.Since(begun) >= sessionSound {
-			wait, warned = redialFirst, false
+			wait, warned, since = redialFirst, false, time.Now()
+		}
+		if a.caller != nil && time.Since(since) >= callAfter {
+			a.caller.call()
 		}
 		if !warned {
 			a.log.Warn("no session with a server; replicas run on", "server", server, "err", err)
@@ -121,7 +124,7 @@ func (a *Agent) welcome(w api.Welcome) {
 // acted on: what runs is never more than what is remembered.
 func (a *Agent) desired(d api.Desired) {
 	if d.Roster != nil {
-		a.hosts.newest.Store(d.Roster)
+		a.hosts.update(d.Roster)
 		if err := a.memory.saveRoster(d.Roster); err != nil {
 			a.log.Error("list of hosts not saved; without a server a restart would search them at older addresses", "err", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"log"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -33,12 +34,23 @@ func newHost(s server.Config, router *agent.RouterConfig, apps placing, offered 
 		return nil, err
 	}
 	a, err := agent.New(agent.Config{Dir: filepath.Join(s.Dir, "agent"), Data: s.Dir, Node: srv.Node, Cluster: srv.ClusterID(), Name: s.Name, Zone: zoneOf(s),
-		Version: s.Version, Address: srv.Address(), Apps: apps == withApps, Builds: true, Servers: []string{dialable(srv.Addr())}, Router: router, Offer: offered, Logger: s.Logger})
+		Version: s.Version, Address: srv.Address(), Apps: apps == withApps, Builds: true, Servers: []string{dialable(srv.Addr())}, Router: router, Offer: offered,
+		CallAddress: callAddress(s), Met: srv.Meet, Logger: s.Logger})
 	if err != nil {
 		return nil, errors.Join(claimed(s.Dir, err), srv.Close())
 	}
 	srv.ServeTunnels(a.ServeTunnel)
 	return &host{srv, a}, nil
+}
+
+// callAddress is where hosts that lost the others are heard: nowhere if nobody else
+// can reach this one.
+func callAddress(s server.Config) string {
+	ap, err := netip.ParseAddrPort(s.Listen)
+	if err != nil || s.Alone || ap.Addr().IsLoopback() {
+		return ""
+	}
+	return s.Listen
 }
 
 // claimed says for the state in dir that another process serves its cluster on

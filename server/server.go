@@ -190,6 +190,9 @@ func (s *Server) mount(c Config, services api.Services, git http.Handler, sessio
 	return nil
 }
 
+// Meet notes that another host answers at an address.
+func (s *Server) Meet(id cluster.NodeID, address string) { s.book.meet(id, address) }
+
 // ServeTunnels gives the port's tunnels to serve: connections of other hosts' routers
 // to containers of this one. It is called before Run, if at all.
 func (s *Server) ServeTunnels(serve func(ctx context.Context, conn *tls.Conn, from api.Peer)) {
