@@ -218,12 +218,13 @@ func (f *fleet) judge(ctx context.Context, begun, now time.Time) (next time.Time
 	next = now.Add(time.Hour)
 	for n := range f.store.State().Nodes() {
 		ends := f.lastHeard(n, begun).Add(api.NodeLease)
+		if arrives := n.StateAt.Add(api.NodeLease); n.State == cluster.NodeUnknown && ends.Before(arrives) && now.Before(arrives) {
+			next = earlier(next, arrives) // it has just joined, and is on its way
+			continue
+		}
 		state := cluster.NodeDown
 		if now.Before(ends) {
-			state = cluster.NodeUp
-			if ends.Before(next) {
-				next = ends
-			}
+			state, next = cluster.NodeUp, earlier(next, ends)
 		}
 		if n.State == state {
 			continue
@@ -239,6 +240,13 @@ func (f *fleet) judge(ctx context.Context, begun, now time.Time) (next time.Time
 		}
 	}
 	return next, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // lastHeard is when n spoke last. A node that was up when this server began to

@@ -352,5 +352,11 @@ func (s *Server) NewAdminToken(ctx context.Context, name string) (string, error)
 }
 
 // OneTimeToken makes a one-time login for the first admin, to be shown on the
-// server's own console. It is "" when there is an admin already.
-func (s *Server) OneTimeToken(ctx context.Context) (string, error) { return s.tokens.once(ctx) }
+// server's own console. It is "" when there is an admin already, and on servers that
+// do not lead.
+func (s *Server) OneTimeToken(ctx context.Context) (string, error) {
+	if tenure, _ := s.tenure.now(); tenure == nil {
+		return "", nil
+	}
+	return s.tokens.once(ctx)
+}
