@@ -99,7 +99,7 @@ func (a *Agent) dial(ctx context.Context, server string) (net.Conn, error) {
 // hello describes the node and everything on it.
 func (a *Agent) hello(ctx context.Context) api.Hello {
 	c, me := a.config, a.config.Node()
-	n := cluster.Node{ID: me.ID, Name: c.Name, Zone: c.Zone, Version: c.Version, Labels: maps.Clone(c.Labels),
+	n := cluster.Node{ID: me.ID, Name: c.Name, Zone: c.Zone, Version: c.Version, FeatureLevel: cluster.FeatureLevel, Labels: maps.Clone(c.Labels),
 		Address: c.Address, Apps: c.Apps, Router: a.router != nil, Server: me.Role == identity.RoleServer}
 	info := a.engineInfo(ctx)
 	n.DockerVersion, n.Arch = info.Version, info.Arch

@@ -32,6 +32,7 @@ type Node struct {
 	Labels        map[string]string `json:"labels,omitempty"`
 	Arch          string            `json:"arch"` // GOARCH
 	Version       string            `json:"version"`
+	FeatureLevel  int               `json:"feature_level,omitempty"` // of its program, see the constant
 	DockerVersion string            `json:"docker_version,omitempty"`
 	MemoryBytes   int64             `json:"memory_bytes"` // capacity for allocations
 	CPUMilli      int64             `json:"cpu_milli"`
@@ -53,6 +54,10 @@ func (n *Node) Schedulable() bool {
 	return n.Apps && n.State == NodeUp && !n.Cordoned && !n.Draining
 }
 
+// FeatureLevel is this program's: it rises with every version that brings commands
+// which older ones do not know.
+const FeatureLevel = 2
+
 // Settings is what the whole cluster shares. It is written once at bootstrap;
 // only operators change it later.
 type Settings struct {
@@ -66,6 +71,7 @@ type Settings struct {
 	EdgeCACertificate string `json:"edge_ca_certificate"`
 	EdgeCAKey         Secret `json:"edge_ca_key"`
 	// FeatureLevel gates new command types: it rises only when all servers know them.
+	// 0 means 1.
 	FeatureLevel int `json:"feature_level"`
 }
 

@@ -90,7 +90,7 @@ func writeSettings(l layout, s cluster.Settings) error {
 // newSettings makes a cluster: its ID and its two authorities, whose keys are
 // sealed before anything else sees them.
 func newSettings(sealer *identity.Sealer, domain cluster.Hostname, now time.Time) (cluster.Settings, error) {
-	s := cluster.Settings{ID: cluster.ClusterID(identity.NewID()), Domain: domain, CreatedAt: now.UTC(), FeatureLevel: 1}
+	s := cluster.Settings{ID: cluster.ClusterID(identity.NewID()), Domain: domain, CreatedAt: now.UTC(), FeatureLevel: cluster.FeatureLevel}
 	for _, a := range []struct {
 		name, purpose string
 		cert          *string

@@ -78,7 +78,29 @@ func (m *members) pass(ctx context.Context, st *cluster.State) (pending bool, er
 		m.log.Info("server leaves the group", "node", string(id))
 		errs = append(errs, m.store.RemoveServer(ctx, id))
 	}
+	errs = append(errs, m.upgrade(ctx, st))
 	return pending, errors.Join(errs...)
+}
+
+// upgrade raises the feature level once all servers have it.
+func (m *members) upgrade(ctx context.Context, st *cluster.State) error {
+	if st.Settings().FeatureLevel >= cluster.FeatureLevel {
+		return nil
+	}
+	servers := 0
+	for n := range st.Nodes() {
+		if n.Server && n.FeatureLevel < cluster.FeatureLevel {
+			return nil
+		}
+		if n.Server {
+			servers++
+		}
+	}
+	if servers == 0 {
+		return nil // this server's own agent has yet to say hello
+	}
+	_, err := m.store.Propose(ctx, store.RaiseFeatureLevel{By: platform(), Level: cluster.FeatureLevel})
+	return err
 }
 
 // promote lets a learner vote once it has all that was committed when it was asked.

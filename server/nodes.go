@@ -62,7 +62,7 @@ func (f *fleet) NodeJoined(ctx context.Context, h api.Hello) (api.Welcome, error
 func sameReport(a, b *cluster.Node) bool {
 	return a.Name == b.Name && a.Zone == b.Zone && a.Server == b.Server && a.Router == b.Router && a.Apps == b.Apps &&
 		a.Address == b.Address && a.Arch == b.Arch && a.Version == b.Version && a.DockerVersion == b.DockerVersion &&
-		a.MemoryBytes == b.MemoryBytes && a.CPUMilli == b.CPUMilli && maps.Equal(a.Labels, b.Labels)
+		a.MemoryBytes == b.MemoryBytes && a.CPUMilli == b.CPUMilli && a.FeatureLevel == b.FeatureLevel && maps.Equal(a.Labels, b.Labels)
 }
 
 // NodeObserved implements api.NodeEvents.

@@ -33,7 +33,7 @@ func everyCommand() []Command {
 		ForgetVolumes{By: by(1), Node: nodeA, Volumes: []cluster.VolumeID{"vol-1"}},
 		CreateJoin{By: by(1), Join: join("000000000001", 60)}, redeem(1, "000000000001", 1, nodeB), RevokeJoin{By: by(1), ID: "000000000001"},
 		RemoveNode{By: by(1), ID: nodeB, Until: epoch, Force: true},
-		MoveRefs{By: by(1), App: "blog", Born: epoch, Moves: []cluster.RefMove{{Name: "refs/heads/main", New: testHash(1)}}}, BeginCommand{By: by(1), Deployment: "d-1"},
+		MoveRefs{By: by(1), App: "blog", Born: epoch, Moves: []cluster.RefMove{{Name: "refs/heads/main", New: testHash(1)}}}, BeginCommand{By: by(1), Deployment: "d-1"}, RaiseFeatureLevel{By: by(1), Level: 2},
 		ScheduleNode{By: by(1), ID: nodeA, Schedule: cluster.ScheduleDraining}, LabelNode{By: by(1), ID: nodeA, Set: map[string]string{"disk": "ssd"}, Unset: []string{"rack"}},
 	}
 }

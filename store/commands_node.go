@@ -42,7 +42,7 @@ func (c RegisterNode) apply(d *cluster.Draft) (Outcome, error) {
 func sameNode(a, b cluster.Node) bool {
 	return a.Name == b.Name && a.Zone == b.Zone && a.Server == b.Server && a.Router == b.Router && a.Apps == b.Apps &&
 		a.Address == b.Address && maps.Equal(a.Labels, b.Labels) && a.Arch == b.Arch && a.Version == b.Version &&
-		a.DockerVersion == b.DockerVersion && a.MemoryBytes == b.MemoryBytes && a.CPUMilli == b.CPUMilli
+		a.DockerVersion == b.DockerVersion && a.MemoryBytes == b.MemoryBytes && a.CPUMilli == b.CPUMilli && a.FeatureLevel == b.FeatureLevel
 }
 
 func (c SetNodeState) apply(d *cluster.Draft) (Outcome, error) {

@@ -39,7 +39,7 @@ func processes(types ...cluster.ProcessType) map[cluster.ProcessType]cluster.Pro
 }
 
 func bootstrapCommand() Bootstrap {
-	return Bootstrap{By: by(0), Settings: cluster.Settings{ID: "0123456789abcdef", Domain: "apps.example.com", CAKey: sealed("ca")}}
+	return Bootstrap{By: by(0), Settings: cluster.Settings{ID: "0123456789abcdef", Domain: "apps.example.com", CAKey: sealed("ca"), FeatureLevel: cluster.FeatureLevel}}
 }
 
 // replica applies commands as a server does, without Raft.

@@ -18,6 +18,9 @@ const maxCommandBytes = 16 << 20
 // code "not_leader", "log_write" or "shutting_down" means that nothing was
 // changed either; with code "outcome_unknown" c may or may not be committed.
 func (s *Store) Propose(ctx context.Context, c Command) (Outcome, error) {
+	if err := s.known(c); err != nil {
+		return Outcome{}, err
+	}
 	data, err := logEntry(c)
 	if err != nil {
 		return Outcome{}, err

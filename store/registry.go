@@ -42,6 +42,7 @@ const (
 	typeLabelNode
 	typeMoveRefs
 	typeBeginCommand
+	typeRaiseFeatureLevel
 	typesEnd // keep last
 )
 
@@ -54,6 +55,8 @@ func newCommand(t CommandType) Command {
 	switch t {
 	case typeBootstrap:
 		return &Bootstrap{}
+	case typeRaiseFeatureLevel:
+		return &RaiseFeatureLevel{}
 	case typeApplyPlan:
 		return &ApplyPlan{}
 	case typeObserve:
@@ -266,3 +269,6 @@ func (c MoveRefs) Type() CommandType { return typeMoveRefs }
 
 // Type implements Command.
 func (c BeginCommand) Type() CommandType { return typeBeginCommand }
+
+// Type implements Command.
+func (c RaiseFeatureLevel) Type() CommandType { return typeRaiseFeatureLevel }
