@@ -122,14 +122,17 @@ func (t *toLeader) RoundTrip(req *http.Request) (*http.Response, error) {
 		if at.tenure != nil {
 			id = t.self // it leads by now: the same way, through its own port
 		}
-		out := req.Clone(req.Context())
+		ctx, end := t.whileLeads(req.Context(), at)
+		out := req.Clone(ctx)
 		out.URL.Host = string(id)
 		body.attach(out)
 		resp, err := t.transport.RoundTrip(out)
 		if err == nil && resp.Header.Get(headerNotLeading) == "" {
+			context.AfterFunc(ctx, func() { _ = resp.Body.Close() }) // the reader is told already
 			return resp, nil
 		}
-		if err != nil && !body.mayRepeat(out, err) {
+		end()
+		if err != nil && !body.mayRepeat(req, err) {
 			return nil, unanswered(req, id, err)
 		}
 		if err == nil {
@@ -139,6 +142,30 @@ func (t *toLeader) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, unanswered(req, id, errors.Join(err, errNotLeading))
 		}
 	}
+}
+
+// whileLeads returns ctx, ended as well when another server than at is known to lead,
+// or none is for holdTime: a leader that fell silent, with its host or its network,
+// will not answer what was passed to it. end frees it.
+func (t *toLeader) whileLeads(ctx context.Context, at helmsman) (_ context.Context, end context.CancelFunc) {
+	ctx, end = context.WithCancel(ctx)
+	was := at.other
+	go func() {
+		defer end()
+		for {
+			select {
+			case <-at.gone:
+			case <-ctx.Done():
+				return
+			}
+			now, err := t.helm(ctx, holdTime)
+			if err != nil || now.other != was {
+				return
+			}
+			at = now // it leads on: what it lost was only for a moment
+		}
+	}()
+	return ctx, end
 }
 
 // unanswered says what became of a request that the leader did not answer.
