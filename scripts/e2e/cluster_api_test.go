@@ -123,6 +123,8 @@ func (f *fleet) notUp() string {
 	for _, m := range f.members {
 		i := slices.IndexFunc(list, func(n nodeLine) bool { return n.Name == m.name })
 		switch {
+		case m.wanted && !m.running():
+			return m.name + "'s process has ended by itself:\n" + tail(m.said(), 5)
 		case i < 0 && m.everStarted:
 			return m.name + " is no node yet:\n" + tail(m.said(), 3)
 		case i >= 0 && (list[i].State == "up") != m.running():

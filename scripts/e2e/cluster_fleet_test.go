@@ -52,6 +52,7 @@ type member struct {
 	pid         int
 	born        string // of the process: a number is used again
 	everStarted bool
+	wanted      bool // to run: nothing here has ended it
 }
 
 // newFleet boots the hosts and joins everything; it returns when all nodes are up.
@@ -231,9 +232,10 @@ func (m *member) data() string { return m.home + "/paas" }
 // args is the command line of the process.
 func (m *member) args() []string {
 	args := []string{m.role, "--data", m.data(), "--advertise", m.addr, "--zone", m.zone, "--name", m.name}
-	if m.role == "server" {
-		args = append(args, "--domain", "localhost")
-	} else {
+	switch {
+	case m == m.f.members[0]:
+		args = append(args, "--domain", "localhost") // who joins finds one
+	case m.role == "agent":
 		args = append(args, "--router")
 	}
 	return append(args, m.flags...)
@@ -252,7 +254,7 @@ func (m *member) start(more ...string) {
 	if err != nil {
 		m.f.t.Fatalf("starting %s printed %q", m.name, out)
 	}
-	m.pid, m.born, m.everStarted = pid, bornAt(pid), true
+	m.pid, m.born, m.everStarted, m.wanted = pid, bornAt(pid), true, true
 }
 
 // bornAt is when a process began, in the kernel's count; "" if there is none.
@@ -286,6 +288,7 @@ func (m *member) signal(s syscall.Signal) {
 func (m *member) end(s syscall.Signal) {
 	m.f.t.Helper()
 	m.signal(s)
+	m.wanted = false
 	m.f.await(m.name+" ends", 60*time.Second, func() string {
 		if m.running() {
 			return "it runs"
@@ -300,7 +303,7 @@ func (m *member) powerOff() (began, ended time.Time) {
 	m.f.t.Helper()
 	began = time.Now()
 	m.f.bed.must(m.f.t, "kill", m.index)
-	m.pid = 0
+	m.pid, m.wanted = 0, false
 	return began, time.Now()
 }
 
