@@ -45,9 +45,11 @@ type job struct {
 	// hold takes over the app's turn, to give it up later than the deploy's end; nil
 	// gives it up at once.
 	hold func(leave func())
+	// push is the branch that moves when the deployment succeeds; nil if none does.
+	push *cluster.RefMove
 	// keep is told that the release of a build is about to be made, and may refuse
 	// it; nil says nothing against it.
-	keep func(cluster.BuildID) error
+	keep func() error
 }
 
 // DeploySource implements api.DeployService.
@@ -209,7 +211,7 @@ func (d *deployer) makeRelease(ctx context.Context, r *report, j job, app *clust
 		return context.Cause(ctx)
 	}
 	if j.keep != nil {
-		if err := j.keep(id); err != nil {
+		if err := j.keep(); err != nil {
 			return err
 		}
 	}
@@ -337,7 +339,7 @@ func (d *deployer) release(ctx context.Context, j job, app *cluster.App, id clus
 	}
 	out, err := d.store.Propose(ctx, store.CreateRelease{By: d.by(ctx), App: j.app, Description: describe(j), Build: id,
 		Commit: j.commit, Image: made.Image, Processes: made.Processes, Rollout: made.Rollout,
-		DefaultConfig: sealed, DefaultFormation: made.Formation})
+		DefaultConfig: sealed, DefaultFormation: made.Formation, Push: j.push})
 	if err != nil {
 		return out, err
 	}

@@ -70,10 +70,27 @@ func (g *gitServer) open(ctx context.Context, name cluster.AppName) (string, *cl
 		return "", nil, err
 	}
 	repo, err := g.repository(ctx, app)
-	if err == nil {
-		g.settle(ctx, app.Name, repo)
+	if err != nil {
+		return "", nil, err
 	}
-	return repo, app, err
+	return repo, app, g.current(ctx, app, repo)
+}
+
+// current makes sure that a repository is what was acknowledged, before it is served.
+func (g *gitServer) current(ctx context.Context, app *cluster.App, repo string) error {
+	var err error
+	if g.store.State().Repository(app.Name) == nil {
+		err = g.adopt(ctx, app, repo)
+	} else {
+		err = g.copies.align(ctx, app.Name)
+	}
+	var e *cluster.Error
+	if err == nil || errors.As(err, &e) || ctx.Err() != nil {
+		return err
+	}
+	g.log.Warn("a repository cannot be served yet", "app", string(app.Name), "err", err)
+	return cluster.Errorf(cluster.KindUnavailable, "git_behind", "the git history of %s is not complete on this server", app.Name).
+		Because("the servers that have the rest do not answer").WithHint("see which servers run with: paas nodes; then try again").Wrap(err)
 }
 
 // refuse answers in plain text, which git shows to its user line by line.
@@ -143,8 +160,14 @@ func (g *gitServer) receive(w http.ResponseWriter, r *http.Request, app *cluster
 		return
 	}
 	defer readRest(w, r)
+	tenure, _ := g.tenure.now()
+	if tenure == nil {
+		g.refuse(w, errNotLeading)
+		return
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
+	defer context.AfterFunc(tenure, cancel)() // what comes of it is the next leader's to say
 	p := &push{actor: api.ActorFrom(ctx), app: app.Name, repo: repo, gone: ctx.Done(), cancel: cancel}
 	defer context.AfterFunc(r.Context(), p.hangUp)()
 	secret := g.expect(p)
@@ -152,9 +175,9 @@ func (g *gitServer) receive(w http.ResponseWriter, r *http.Request, app *cluster
 	w.Header().Set("Content-Type", "application/x-git-receive-pack-result")
 	env := append(protocol(r), envSocket+"="+g.hook, envPush+"="+secret)
 	out := answerTo(w, p.hangUp, func() error {
-		err := p.settle()
+		err := g.acknowledge(ctx, app, p)
 		if err != nil {
-			g.log.Error("push not acknowledged", "app", string(p.app), "err", err)
+			g.log.Warn("push not acknowledged", "app", string(p.app), "err", err)
 		}
 		return err
 	})

@@ -16,17 +16,33 @@ func (p *push) accept(updates []refUpdate) {
 	p.accepted = updates
 }
 
+// ask notes what a push is about to do. Until its end the refs are its own: the state
+// moves a branch when its release succeeds, and git right after that.
+func (p *push) ask(updates []refUpdate) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked = updates
+}
+
+// owns is what was asked.
+func (p *push) owns() []refUpdate {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked
+}
+
+// granted is what was accepted; nil before that.
+func (p *push) granted() []refUpdate {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.accepted
+}
+
 // settle puts on the disk where git has moved refs by now. It comes before every
 // word to the pusher, for one of them is that the refs are moved.
 func (p *push) settle() error {
-	p.mu.Lock()
-	updates := p.accepted
-	p.mu.Unlock()
-	if len(updates) == 0 {
-		return nil // nothing was granted yet
-	}
 	done := map[string]bool{}
-	for _, u := range updates {
+	for _, u := range p.granted() {
 		for dir := filepath.Dir(u.Name); ; dir = filepath.Dir(dir) { // a ref's folders may be new
 			if err := syncOnce(done, filepath.Join(p.repo, dir)); err != nil {
 				return fmt.Errorf("keep %s: %w", plain(u.Name), err)

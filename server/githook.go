@@ -226,6 +226,7 @@ func (h *hookServer) answer(ctx context.Context, conn net.Conn) {
 func (h *hookServer) reply(ctx context.Context, p *push, req hookRequest, out *json.Encoder, gone func()) {
 	code := 0
 	news := api.NewPlainNews(hookWriter{out, gone})
+	p.ask(req.Updates)
 	err := h.git.handle(ctx, p, req, news.Show)
 	if err == nil {
 		p.accept(req.Updates)

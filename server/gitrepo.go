@@ -28,13 +28,11 @@ const gitStop = 5 * time.Second
 type gitServer struct {
 	*control
 	deployer *deployer
+	copies   *copier
 	hook     string // socket that hooks meet the server at
 
 	// repos is held while repositories are made or removed.
 	repos sync.Mutex
-
-	// settling is held while what a push left is done.
-	settling sync.Mutex
 
 	mu       sync.Mutex
 	pushes   map[string]*push // by their secret name; guarded by mu
@@ -49,12 +47,10 @@ const bornFile = "paas-app-created"
 func (g *gitServer) repository(ctx context.Context, app *cluster.App) (string, error) {
 	g.repos.Lock()
 	defer g.repos.Unlock()
-	dir := filepath.Join(g.layout.git(), string(app.Name)+".git")
-	born := app.CreatedAt.UTC().Format(time.RFC3339Nano)
-	branch := cmp.Or(app.DeployBranch, "main")
+	dir := g.path(app.Name)
 	text, err := os.ReadFile(filepath.Join(dir, bornFile))
-	if err == nil && string(text) == born {
-		return dir, g.mendHead(dir, branch)
+	if err == nil && string(text) == bornText(app.CreatedAt) {
+		return dir, g.mendHead(dir, headOf(app))
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a disk that cannot be read is no reason to begin anew
 		return "", fmt.Errorf("open repository of %s: %w", app.Name, err)
@@ -62,28 +58,46 @@ func (g *gitServer) repository(ctx context.Context, app *cluster.App) (string, e
 	if err := os.RemoveAll(dir); err != nil {
 		return "", fmt.Errorf("remove old repository: %w", err)
 	}
-	// An empty template: no sample hooks, nothing of the host's.
-	if out, err := g.command(ctx, nil, "init", "--quiet", "--bare", "--template=", "--initial-branch="+branch, "--", dir).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("make repository of %s: %w: %s", app.Name, err, plain(string(out)))
-	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return "", fmt.Errorf("protect repository of %s: %w", app.Name, err)
-	}
-	if err := syncTree(dir); err != nil { // git init syncs nothing: a power cut left HEAD empty, and the repository dead
-		return "", fmt.Errorf("make repository of %s: %w", app.Name, err)
-	}
-	return dir, writeOnce(filepath.Join(dir, bornFile), []byte(born))
+	return dir, g.initialize(ctx, dir, app)
 }
 
-// mendHead gives a repository a HEAD that has none, or an empty one: without it git
-// sees no repository there, and what is in it needs only that.
+// initialize makes an empty repository of app at dir.
+func (g *gitServer) initialize(ctx context.Context, dir string, app *cluster.App) error {
+	// An empty template: no sample hooks, nothing of the host's.
+	if out, err := g.command(ctx, nil, "init", "--quiet", "--bare", "--template=", "--initial-branch="+headOf(app), "--", dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("make repository of %s: %w: %s", app.Name, err, plain(string(out)))
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return fmt.Errorf("protect repository of %s: %w", app.Name, err)
+	}
+	if err := syncTree(dir); err != nil { // git init syncs nothing: a power cut left HEAD empty, and the repository dead
+		return fmt.Errorf("make repository of %s: %w", app.Name, err)
+	}
+	return writeOnce(filepath.Join(dir, bornFile), []byte(bornText(app.CreatedAt)))
+}
+
+// path is where the repository of an app is, if there is one. The name is valid.
+func (g *gitServer) path(app cluster.AppName) string {
+	return filepath.Join(g.layout.git(), string(app)+".git")
+}
+
+func bornText(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
+
+// headOf is the branch that who clones gets.
+func headOf(app *cluster.App) string { return cmp.Or(app.DeployBranch, "main") }
+
+// mendHead gives a repository the HEAD that it should have. One without a HEAD, or
+// with an empty one, is none to git, and what is in it needs only that.
 func (g *gitServer) mendHead(dir, branch string) error {
-	file := filepath.Join(dir, "HEAD")
-	if info, err := os.Lstat(file); err == nil && info.Size() > 0 {
+	file, want := filepath.Join(dir, "HEAD"), "ref: refs/heads/"+branch+"\n"
+	now, err := os.ReadFile(file)
+	if err == nil && string(now) == want {
 		return nil
 	}
-	g.log.Warn("a repository had lost its HEAD", "app", strings.TrimSuffix(filepath.Base(dir), ".git"))
-	if err := writeOnce(file, []byte("ref: refs/heads/"+branch+"\n")); err != nil {
+	if len(now) == 0 {
+		g.log.Warn("a repository had lost its HEAD", "app", strings.TrimSuffix(filepath.Base(dir), ".git"))
+	}
+	if err := writeOnce(file, []byte(want)); err != nil {
 		return fmt.Errorf("mend repository: %w", err)
 	}
 	return nil
@@ -171,8 +185,9 @@ func (g *gitServer) settings() []string {
 		"core.protectNTFS=true", "core.protectHFS=true",
 		"core.logAllRefUpdates=false",
 		// A push that was accepted survives a power cut. git's default leaves out refs
-		// and loose objects, which small pushes become.
-		"core.fsync=committed", "core.fsyncMethod=batch",
+		// and loose objects, which small pushes become. A pack without its index is no
+		// pack to git, which would take that from the page cache.
+		"core.fsync=committed,derived-metadata", "core.fsyncMethod=batch",
 		"uploadpack.allowFilter=true",
 	}
 }

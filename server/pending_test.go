@@ -49,9 +49,6 @@ func TestGitBranchFollowsTheReleaseOfAPushThatWasCutOff(t *testing.T) {
 	if builds, _ := h.client.Builds(t.Context(), "blog"); len(builds) != 1 {
 		t.Errorf("%d builds, want 1", len(builds))
 	}
-	if left := leftToDo(h); left != "" {
-		t.Errorf("left to do: %s", left)
-	}
 	c.commit(procfile("web: ok\n"))
 	contains(t, c.must("push", "paas", "main"), "v2 is live")
 }
@@ -65,39 +62,8 @@ func TestGitBranchStaysWithAPushThatWasCutOffAndFailed(t *testing.T) {
 	if refs := c.refs(); refs != "" {
 		t.Errorf("a release that failed moved the branch: %s", refs)
 	}
-	if left := leftToDo(h); left != "" {
-		t.Errorf("left to do: %s", left)
-	}
 	c.commit(procfile("web: ok\n"))
 	contains(t, c.must("push", "paas", "main"), "v2 is live")
-}
-
-// A push that was cut off after its build left no release: nothing is to be done.
-func TestGitPendingWithoutARelease(t *testing.T) {
-	h := newHost(t)
-	h.createApp("blog")
-	c := newClone(h, "blog")
-	c.commit(procfile("web: ok\n"))
-	c.must("push", "paas", "main")
-	before := c.refs()
-	hash := c.commit(procfile("web: ok\nworker: ok\n"))
-	c.must("push", "paas", "main:other")
-	old, _, _ := strings.Cut(before, "\t")
-	repo := filepath.Join(h.dir, "git", "blog.git")
-	err := preserve(repo, hookRequest{}, pending{Build: "b-999", Update: refUpdate{Old: old, New: hash, Name: "refs/heads/main"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	contains(t, c.refs(), before)
-	if left := leftToDo(h); left != "" {
-		t.Errorf("left to do: %s", left)
-	}
-	contains(t, c.must("push", "paas", "main"), "v2 is live")
-}
-
-func leftToDo(h *host) string {
-	data, _ := os.ReadFile(filepath.Join(h.dir, "git", "blog.git", pendingFile))
-	return string(data)
 }
 
 func TestKeepObjectsTakesObjectsOnly(t *testing.T) {

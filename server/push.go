@@ -2,9 +2,11 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -33,7 +35,8 @@ type push struct {
 	kept     bool        // it goes on without its pusher; guarded by mu
 	over     bool        // guarded by mu
 	after    []func()    // what to do when the push is over; guarded by mu
-	accepted []refUpdate // guarded by mu
+	asked    []refUpdate // guarded by mu
+	accepted []refUpdate // of asked: all or none; guarded by mu
 }
 
 // keep says that a release is about to exist. From now on the deployment is the
@@ -50,25 +53,6 @@ func (p *push) keep() bool {
 		p.kept = true
 		return true
 	}
-}
-
-// keeps reports whether a push under way will move a branch of repo, if its
-// release succeeds.
-func (g *gitServer) keeps(repo string) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, p := range g.pushes {
-		if p.repo == repo && p.isKept() {
-			return true
-		}
-	}
-	return false
-}
-
-func (p *push) isKept() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.kept
 }
 
 // hangUp says that the pusher is gone. Until there is a release that ends the push.
@@ -142,7 +126,9 @@ func (g *gitServer) leave(ctx context.Context, secret string, p *push) {
 	g.forget(secret, p)
 	ctx, cancel := aside(ctx)
 	defer cancel()
-	g.settle(ctx, p.app, p.repo)
+	if err := g.copies.align(ctx, p.app); err != nil && ctx.Err() == nil {
+		g.log.Warn("a repository is not what the state says, who comes next makes it so", "app", string(p.app), "err", err)
+	}
 	p.end()
 }
 
@@ -181,6 +167,18 @@ type refUpdate struct {
 	Name string `json:"name"`
 }
 
+// move is u as the state knows it.
+func (u refUpdate) move() cluster.RefMove {
+	m := cluster.RefMove{Name: u.Name, Old: u.Old, New: u.New}
+	if u.deletes() {
+		m.New = ""
+	}
+	if strings.Trim(u.Old, "0") == "" {
+		m.Old = ""
+	}
+	return m
+}
+
 func (u refUpdate) deletes() bool { return strings.Trim(u.New, "0") == "" }
 
 // verdict is what a push means.
@@ -197,6 +195,10 @@ func judge(app *cluster.App, updates []refUpdate) verdict {
 	for i, u := range updates {
 		if !hashRE.MatchString(u.Old) || !hashRE.MatchString(u.New) {
 			return verdict{refusal: cluster.Invalid("push", "the push cannot be read")}
+		}
+		var unfit *cluster.Error
+		if errors.As(u.move().Validate(), &unfit) {
+			return verdict{refusal: unfit}
 		}
 		branch, isBranch := strings.CutPrefix(u.Name, "refs/heads/")
 		switch {
@@ -252,22 +254,29 @@ func (g *gitServer) handle(ctx context.Context, p *push, in hookRequest, tell fu
 	for _, note := range v.notes {
 		tell(api.Progress{Kind: api.ProgressWarning, Text: note})
 	}
-	if v.deploy == nil {
-		return nil
-	}
 	env, err := quarantine(p.repo, in)
+	if err == nil && v.deploy == nil {
+		err = g.keepPush(ctx, app, p.repo, in)
+	}
 	if err != nil {
 		return refuse(g.deployer.classify(ctx, p.app, err))
 	}
-	_, err = g.deployer.deploy(ctx, newReport(tell), job{app: p.app, commit: v.deploy.New, hold: p.hold,
-		keep: func(build cluster.BuildID) error {
+	if v.deploy == nil {
+		return nil
+	}
+	move := v.deploy.move()
+	_, err = g.deployer.deploy(ctx, newReport(tell), job{app: p.app, commit: v.deploy.New, push: &move, hold: p.hold,
+		keep: func() error {
+			if err := g.keepPush(ctx, app, p.repo, in); err != nil {
+				return err
+			}
 			if !p.keep() {
 				return errDeployCancelled
 			}
-			return preserve(p.repo, in, pending{Build: build, Update: *v.deploy})
+			return nil
 		},
 		unpack: func(ctx context.Context, dir string) error {
-			if err := g.unmoved(ctx, p, v.deploy); err != nil {
+			if err := g.unmoved(p, v.deploy); err != nil {
 				return err
 			}
 			if err := g.rehearse(ctx, p.repo, env, in.Updates); err != nil {
@@ -280,20 +289,16 @@ func (g *gitServer) handle(ctx context.Context, p *push, in hookRequest, tell fu
 
 // unmoved refuses a push whose branch moved while it waited for its turn: git
 // would refuse it too, but only after the deploy.
-func (g *gitServer) unmoved(ctx context.Context, p *push, u *refUpdate) error {
-	g.settle(ctx, p.app, p.repo)
-	now, err := g.branch(ctx, p.repo, *u)
-	if err != nil {
-		return err
-	}
+func (g *gitServer) unmoved(p *push, u *refUpdate) error {
+	now := g.store.State().Repository(p.app).Hash(u.Name)
 	if now == u.New {
 		return cluster.Conflict("deployed_meanwhile", "there is nothing left to deploy").
 			Because("an earlier push brought %.7s to %s while this one waited", now, plain(strings.TrimPrefix(u.Name, "refs/heads/"))).
 			WithHint("see what serves with: paas releases -a " + string(p.app))
 	}
-	if now != u.Old {
+	if now != u.move().Old {
 		return cluster.Conflict("branch_moved", "the push was not deployed").
-			Because("%s moved to %.7s while the push waited", plain(strings.TrimPrefix(u.Name, "refs/heads/")), now).
+			Because("%s moved to %.7s while the push waited", plain(strings.TrimPrefix(u.Name, "refs/heads/")), cmp.Or(now, "nothing")).
 			WithHint("fetch, merge, and push again")
 	}
 	return nil

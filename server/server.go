@@ -152,6 +152,8 @@ func (s *Server) compose(c Config, began time.Time) error {
 	deployer := &deployer{control: s.control, images: s.images, queue: newQueue(), logs: newBuildLogs(s.layout.builds()),
 		evidence: ev, spaces: fleet.spaces, running: map[cluster.BuildID]context.CancelCauseFunc{}, sources: map[string]bool{}}
 	git := &gitServer{control: s.control, deployer: deployer, hook: path, pushes: map[string]*push{}}
+	git.copies = &copier{control: s.control, git: git, peers: s.peers, turns: newQueue()}
+	git.copies.serve()
 	s.hooks = &hookServer{git: git, listen: listener, remove: remove}
 	keeper := &keeper{control: s.control, deployer: deployer, git: git}
 	sessions := api.NewSessionServer(api.SessionServerConfig{Events: fleet,
@@ -231,6 +233,7 @@ func (s *Server) Run(ctx context.Context) error {
 	err := nest(ctx,
 		layer{"store", s.store.Run},
 		layer{"images", s.images.Run},
+		layer{"copies", s.hooks.git.copies.Run},
 		layer{"leader", s.leader.Run},
 		layer{"certificate", s.renew},
 		layer{"search", s.search},

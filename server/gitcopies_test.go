@@ -1,0 +1,134 @@
+package server
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"paas/cluster"
+)
+
+// onDisk is the record of a repository on a host's disk.
+func (h *host) onDisk(app cluster.AppName) map[string]string {
+	h.t.Helper()
+	g := h.server.hooks.git
+	if _, err := os.Stat(g.path(app)); err != nil {
+		return nil
+	}
+	refs, err := g.refs(h.t.Context(), g.path(app))
+	if err != nil {
+		return nil // it is being made
+	}
+	return refs
+}
+
+// awaitCopies waits until all hosts that run have branch at hash, whole.
+func (g group) awaitCopies(app cluster.AppName, ref, hash string) {
+	g[0].t.Helper()
+	g.await("all servers have "+ref, func() bool {
+		for _, h := range g {
+			if h.stop != nil && h.onDisk(app)[ref] != hash {
+				return false
+			}
+		}
+		return true
+	})
+	for _, h := range g {
+		if h.stop == nil {
+			continue
+		}
+		git := h.server.hooks.git
+		if _, err := git.ask(h.t.Context(), git.path(app), nil, "fsck", "--full", "--strict", "--connectivity-only"); err != nil {
+			h.t.Errorf("%s: %v", h.name, err)
+		}
+	}
+}
+
+// retarget makes a clone push to another host.
+func (c *clone) retarget(h *host, app cluster.AppName) *clone {
+	c.h.t.Helper()
+	c.must("remote", "set-url", "paas", newClone(h, app).remote)
+	c.h = h
+	return c
+}
+
+// TestPushSurvivesTheServerThatTookIt: pushed through a follower, kept by a majority,
+// served by whoever leads next; forced and deleted branches are followed.
+func TestPushSurvivesTheServerThatTookIt(t *testing.T) {
+	g := newGroup(t, 3)
+	first, others := g.leader()
+	g[first].createApp("blog")
+	c := newClone(g[others[0]], "blog")
+	one := c.commit(procfile("web: ok\n"))
+	contains(t, c.must("push", "paas", "main", "main:feature", "main:doomed"), "v1 is live")
+	g.awaitCopies("blog", "refs/heads/main", one)
+	g.awaitCopies("blog", "refs/heads/feature", one)
+	c.must("commit", "--amend", "-q", "-m", "another")
+	two := strings.TrimSpace(c.must("rev-parse", "HEAD"))
+	contains(t, c.must("push", "-f", "paas", "main", ":doomed"), "v2 is live")
+	g.awaitCopies("blog", "refs/heads/main", two)
+	g.awaitCopies("blog", "refs/heads/doomed", "")
+
+	c.must("push", "paas", "main:refs/heads/late", "HEAD:refs/tags/v2")
+	g[first].listen = g[first].server.Addr().String() // it comes back where the others look for it
+	g[first].stop()
+	c.retarget(g[others[1]], "blog")
+	refs := c.refs()
+	contains(t, refs, two+"\trefs/heads/main", one+"\trefs/heads/feature", two+"\trefs/heads/late", two+"\trefs/tags/v2")
+	three := c.commit(procfile("web: ok\nworker: ok\n"))
+	contains(t, c.must("push", "paas", "main"), "v3 is live")
+	copied := filepath.Join(t.TempDir(), "copy")
+	c.must("clone", "-q", strings.TrimSpace(c.must("remote", "get-url", "paas")), copied)
+	g[first].start()
+	g.awaitCopies("blog", "refs/heads/main", three)
+}
+
+// TestCopiesHealAndEnd: a server that lost or damaged a repository fetches it anew,
+// one that joins gets all, an app that is destroyed leaves nothing, and one of the same
+// name inherits nothing.
+func TestCopiesHealAndEnd(t *testing.T) {
+	g := newGroup(t, 2)
+	first, others := g.leader()
+	follower := g[others[0]]
+	g[first].createApp("blog")
+	c := newClone(g[first], "blog")
+	one := c.commit(procfile("web: ok\n"))
+	c.must("push", "paas", "main")
+	g.awaitCopies("blog", "refs/heads/main", one)
+
+	follower.stop()
+	repo := filepath.Join(follower.dir, "git", "blog.git")
+	packs, err := filepath.Glob(filepath.Join(repo, "objects/pack/*.pack"))
+	if err != nil || len(packs) == 0 {
+		t.Fatalf("no packs: %v", err)
+	}
+	for _, p := range packs {
+		if err := os.Remove(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	follower.start()
+	two := c.commit(procfile("web: ok\nworker: ok\n"))
+	contains(t, c.must("push", "paas", "main"), "v2 is live")
+	g.awaitCopies("blog", "refs/heads/main", two)
+
+	g = append(g, g[0].adopt("late"))
+	g.awaitCopies("blog", "refs/heads/main", two)
+
+	if err := g[first].client.DestroyApp(t.Context(), "blog", "blog"); err != nil {
+		t.Fatal(err)
+	}
+	g.await("the repository is gone everywhere", func() bool {
+		for _, h := range g {
+			if _, err := os.Stat(filepath.Join(h.dir, "git", "blog.git")); err == nil {
+				return false
+			}
+		}
+		return true
+	})
+	g[first].createApp("blog")
+	if refs := c.refs(); refs != "" {
+		t.Errorf("a new app inherits %s", refs)
+	}
+}
