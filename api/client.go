@@ -60,6 +60,7 @@ var (
 	_ LogService      = (*Client)(nil)
 	_ TerminalService = (*Client)(nil)
 	_ DomainService   = (*Client)(nil)
+	_ VolumeService   = (*Client)(nil)
 	_ EventService    = (*Client)(nil)
 	_ NodeService     = (*Client)(nil)
 	_ TokenService    = (*Client)(nil)
@@ -124,7 +125,7 @@ func loopback(host string) bool {
 }
 
 // Services returns the client as every interface of the API.
-func (c *Client) Services() Services { return Services{c, c, c, c, c, c, c, c, c, c, c, c, c, c} }
+func (c *Client) Services() Services { return Services{c, c, c, c, c, c, c, c, c, c, c, c, c, c, c} }
 
 // Close gives idle connections back.
 func (c *Client) Close() {

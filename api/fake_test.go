@@ -165,6 +165,24 @@ func (f *fake) AddDomain(ctx context.Context, app cluster.AppName, in AddDomain)
 func (f *fake) RemoveDomain(ctx context.Context, app cluster.AppName, host cluster.Hostname) error {
 	return f.called(ctx, "RemoveDomain "+string(app)+" "+string(host))
 }
+func (f *fake) Volumes(ctx context.Context, app cluster.AppName) ([]VolumeInfo, error) {
+	return nil, f.called(ctx, "Volumes "+string(app))
+}
+func (f *fake) Volume(ctx context.Context, app cluster.AppName, name cluster.VolumeName) (*VolumeInfo, error) {
+	return &VolumeInfo{}, f.called(ctx, "Volume "+string(app)+" "+string(name))
+}
+func (f *fake) CreateVolume(ctx context.Context, app cluster.AppName, in CreateVolume) (*VolumeInfo, error) {
+	return &VolumeInfo{}, f.called(ctx, "CreateVolume "+string(app)+" "+string(in.Name))
+}
+func (f *fake) AttachVolume(ctx context.Context, app cluster.AppName, name cluster.VolumeName, in AttachVolume) (*VolumeInfo, error) {
+	return &VolumeInfo{}, f.called(ctx, "AttachVolume "+string(app)+" "+string(name)+" "+in.Path)
+}
+func (f *fake) DetachVolume(ctx context.Context, app cluster.AppName, name cluster.VolumeName) error {
+	return f.called(ctx, "DetachVolume "+string(app)+" "+string(name))
+}
+func (f *fake) DestroyVolume(ctx context.Context, app cluster.AppName, name, confirm cluster.VolumeName) error {
+	return f.called(ctx, "DestroyVolume "+string(app)+" "+string(name)+" "+string(confirm))
+}
 func (f *fake) Events(ctx context.Context, app cluster.AppName, _ int) ([]cluster.Event, error) {
 	return nil, f.called(ctx, "Events "+string(app))
 }
@@ -312,7 +330,7 @@ func newServer(t testing.TB) *server {
 	return s
 }
 
-func servicesOf(f *fake) Services { return Services{f, f, f, f, f, f, f, f, f, f, f, f, f, f} }
+func servicesOf(f *fake) Services { return Services{f, f, f, f, f, f, f, f, f, f, f, f, f, f, f} }
 
 // client is the real client, as the holder of token.
 func (s *server) client(t testing.TB, token string) *Client {

@@ -59,6 +59,7 @@ func NewHandler(cfg HandlerConfig) (http.Handler, []Route, error) {
 	addLogRoutes(t, cfg.Services.Logs)
 	addTerminalRoutes(t, cfg.Services.Terminals)
 	addDomainRoutes(t, cfg.Services.Domains)
+	addVolumeRoutes(t, cfg.Services.Volumes)
 	addEventRoutes(t, cfg.Services.Events)
 	addNodeRoutes(t, cfg.Services.Nodes)
 	addTokenRoutes(t, cfg.Services.Tokens)

@@ -12,6 +12,7 @@ type Services struct {
 	Logs      LogService
 	Terminals TerminalService
 	Domains   DomainService
+	Volumes   VolumeService
 	Events    EventService
 	Nodes     NodeService
 	Tokens    TokenService

@@ -50,7 +50,7 @@ func appsUpdateVerb() *verb {
 func appsDestroyVerb() *verb {
 	return &verb{name: "destroy", aliases: []string{"delete"}, summary: "destroy an app and everything of it", args: "[NAME]", takes: upToOne,
 		needs: needsServer, run: destroyApp,
-		about: "Its containers, images, releases, config and git repository go for good. The name has to be\ntyped, or given with --confirm.",
+		about: "Its containers, images, releases, config and git repository go for good. Its volumes\nstay: paas volumes list --all. The name has to be typed, or given with --confirm.",
 		flags: append(appFlags(), &cli.StringFlag{Name: "confirm", Usage: "the app's `NAME` again"}),
 
 		examples: []string{"paas apps destroy -a blog --confirm blog"}}

@@ -26,7 +26,7 @@ func backupVerb() *verb {
 				about:    "It needs no server: nothing is changed, and what a restore would read is read.",
 				examples: []string{"paas backup verify state.backup --passphrase-file pass.txt"}},
 			{name: "create", summary: "write an encrypted backup of the state", args: "[FILE]", takes: upToOne, needs: needsServer, run: createBackup, flags: []cli.Flag{passphrase},
-				about:    "It holds apps, releases, config, certificates and the keys to them, but no images. FILE - is\nstdout. Whoever restores it needs the passphrase.",
+				about:    "It holds apps, releases, config, certificates and the keys to them, but no images and\nno data of volumes. FILE - is stdout. Whoever restores it needs the passphrase.",
 				examples: []string{"paas backup create state.backup --passphrase-file pass.txt"}},
 			{name: "restore", summary: "fill a new server's data directory from a backup", args: "FILE", takes: one, run: restoreBackup,
 				flags: []cli.Flag{passphrase, &cli.StringFlag{Name: "data", Usage: "data `DIR` of the new server; it must be empty"}},
@@ -127,6 +127,7 @@ func restoreBackup(_ context.Context, in *invocation) error {
 		o.next("paas server --data "+shellWord(dir), "or on loopback, for yourself: paas up --detach --data "+shellWord(dir))
 		o.notef("A backup holds no images: until its next push each app says that its image cannot be fetched.\n")
 		o.notef("Push each one again: git push paas main, or paas deploy -a APP\n")
+		o.notef("Nor does it hold data of volumes: what the hosts have of it is used again.\n")
 	})
 }
 

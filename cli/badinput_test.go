@@ -62,7 +62,8 @@ func newBench(t *testing.T) *bench {
 	t.Chdir(tree)
 	run(t, tree, "git", "init", "-q", "--template=")
 	writeFile(t, tree, ".env", "LEVEL=info\n")
-	for _, line := range []string{"apps create blog", "apps create shop --no-remote", "config set SECRET=hunter2", "domains add shop.example.com"} {
+	for _, line := range []string{"apps create blog", "apps create shop --no-remote", "config set SECRET=hunter2", "domains add shop.example.com",
+		"volumes create data", "volumes attach data /data", "volumes create spare"} {
 		if code, out := b.run(strings.Fields(line)); code != 0 {
 			t.Fatalf("paas %s: %d %s", line, code, out)
 		}

@@ -112,7 +112,8 @@ func (in *invocation) candidates(ctx context.Context, words []string) []string {
 // positional says what the arguments of a command name.
 var positional = map[string]string{
 	"apps info": "app", "apps destroy": "app", "git remote": "app", "context use": "context", "context remove": "context",
-	"config get": "key", "config unset": "key", "domains remove": "host", "releases info": "release", "rollback": "release",
+	"config get": "key", "config unset": "key", "domains remove": "host",
+	"volumes info": "volume", "volumes attach": "volume", "volumes detach": "volume", "volumes destroy": "volume", "releases info": "release", "rollback": "release",
 	"scale": "scale", "restart": "process", "exec": "instance", "completion": "shell", "help": "command",
 	"builds log": "build", "builds cancel": "build", "deployments watch": "deployment", "deployments cancel": "deployment",
 }
@@ -197,6 +198,11 @@ func (in *invocation) namedInApp(ctx context.Context, kind string) (out []string
 			for _, k := range list.Keys {
 				out = append(out, k.Key)
 			}
+		}
+	case "volume":
+		list, _ := in.client.Volumes(ctx, in.app)
+		for _, v := range list {
+			out = append(out, string(v.Name))
 		}
 	case "host":
 		list, _ := in.client.Domains(ctx, in.app)

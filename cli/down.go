@@ -21,7 +21,7 @@ func downVerb() *verb {
 	return &verb{name: "down", group: groupRun, summary: "stop what paas up started; the state stays", run: down,
 		flags: []cli.Flag{
 			&cli.StringFlag{Name: "data", Usage: "`DIR` of the state", DefaultText: "~/.local/share/paas/dev"},
-			&cli.BoolFlag{Name: "purge", Usage: "remove everything that it made, too: containers, network, images, state, context"},
+			&cli.BoolFlag{Name: "purge", Usage: "remove everything that it made, too: containers, network, images, state, context; volumes stay"},
 			yesFlag()},
 		examples: []string{"paas down", "paas down --purge --yes"}}
 }
@@ -173,7 +173,20 @@ func (in *invocation) wipeEngine(ctx context.Context, dir string, id cluster.Clu
 	if err := claim.Purge(ctx); err != nil {
 		return err
 	}
+	in.tellKept(ctx, claim)
 	return builder.Purge(ctx, id, registryAddress(dir))
+}
+
+// tellKept names the volumes that stay when everything else goes.
+func (in *invocation) tellKept(ctx context.Context, claim *agent.Claim) {
+	kept, err := claim.Kept(ctx)
+	if err != nil {
+		in.out.warnf("volumes stay; which ones, the engine did not say: %v", err)
+		return
+	}
+	for _, name := range kept {
+		in.out.notef("The data of docker volume %s stays; to remove it: docker volume rm %s\n", name, name)
+	}
 }
 
 // claim takes the sole right to what a cluster has on the engine. It is nil when

@@ -52,7 +52,7 @@ func fakeHandler() (http.Handler, error) {
 	f := &fake{apps: map[cluster.AppName]*api.AppInfo{}, config: map[string]string{"LOG_LEVEL": "info"}, web: 2}
 	f.apps["blog"] = f.info("blog")
 	h, _, err := api.NewHandler(api.HandlerConfig{Logger: slog.New(slog.DiscardHandler), Version: "test", Services: api.Services{
-		Apps: f, Processes: f, Config: f, Releases: f, Deploys: f, Builds: f, Logs: f, Terminals: f, Domains: f, Events: f, Nodes: f, Tokens: f, Joins: f, Cluster: f},
+		Apps: f, Processes: f, Config: f, Releases: f, Deploys: f, Builds: f, Logs: f, Terminals: f, Domains: f, Volumes: f, Events: f, Nodes: f, Tokens: f, Joins: f, Cluster: f},
 		Authenticate: func(_ context.Context, bearer string) (api.Actor, error) {
 			if bearer == onceToken {
 				return api.Actor{Name: "console", Scope: cluster.ScopeAdmin, Once: true}, nil
@@ -369,6 +369,37 @@ func (f *fake) AddDomain(_ context.Context, app cluster.AppName, in api.AddDomai
 }
 
 func (f *fake) RemoveDomain(context.Context, cluster.AppName, cluster.Hostname) error { return nil }
+
+func (f *fake) Volumes(_ context.Context, app cluster.AppName) ([]api.VolumeInfo, error) {
+	v := api.VolumeInfo{Volume: cluster.Volume{ID: "vol-7", App: "blog", Name: "data", Node: "0000000000000001", Process: "web", Path: "/data", CreatedAt: born, CreatedBy: "maria"},
+		NodeName: "node-1", UsedBy: "web.1"}
+	if app != "" {
+		return []api.VolumeInfo{v}, nil
+	}
+	return []api.VolumeInfo{v, {Volume: cluster.Volume{ID: "vol-3", App: "old", Name: "logs", Node: "0000000000000002", CreatedAt: born, CreatedBy: "maria"}, NodeName: "node-2", AppGone: true}}, nil
+}
+
+func (f *fake) Volume(ctx context.Context, app cluster.AppName, _ cluster.VolumeName) (*api.VolumeInfo, error) {
+	all, err := f.Volumes(ctx, app)
+	return &all[0], err
+}
+
+func (f *fake) CreateVolume(_ context.Context, app cluster.AppName, in api.CreateVolume) (*api.VolumeInfo, error) {
+	if err := in.Name.Validate(); err != nil {
+		return nil, err
+	}
+	return &api.VolumeInfo{Volume: cluster.Volume{ID: "vol-8", App: app, Name: in.Name, CreatedAt: born, CreatedBy: "maria"}}, nil
+}
+
+func (f *fake) AttachVolume(ctx context.Context, app cluster.AppName, name cluster.VolumeName, _ api.AttachVolume) (*api.VolumeInfo, error) {
+	return f.Volume(ctx, app, name)
+}
+
+func (f *fake) DetachVolume(context.Context, cluster.AppName, cluster.VolumeName) error { return nil }
+
+func (f *fake) DestroyVolume(context.Context, cluster.AppName, cluster.VolumeName, cluster.VolumeName) error {
+	return nil
+}
 
 func (f *fake) Events(context.Context, cluster.AppName, int) ([]cluster.Event, error) {
 	return []cluster.Event{{Index: 7, At: born, Actor: "maria", Action: "app.created", App: "blog", Text: "app blog created"}}, nil

@@ -97,6 +97,28 @@ how long one request may take
   check = { path = "/healthz" }   # kind, boot, interval, timeout, failures
   constraints = ["disk=ssd", "zone!=c"]  # which nodes may run it: labels, zone, name, arch
 `,
+	"volumes": `volumes: data that outlives replicas
+
+  paas volumes create data              a directory on one node
+  paas volumes attach data /data        web finds it there; --process TYPE for others
+  paas volumes detach data              the data stays
+  paas volumes destroy data             and only this removes the data
+
+  A volume has one user at a time: its process type has one replica at most, always on
+  the volume's node, and a release, a config change or a restart stops it before it
+  starts the next one (a release that fails is reverted in the same way). Attaching and
+  detaching replace the replica without a gap.
+
+  While its node is down the replica waits: its data is nowhere else. Keep what must
+  survive a host in a database that copies itself, and back volumes up from within:
+  paas exec web.1 -- tar -C /data -cz . > data.tar.gz
+
+  An empty volume begins with what the image has at its path. Release commands and
+  paas run get no volumes; paas exec does.
+
+  No release, no end of the app, no paas down --purge and no removal of a node touches
+  the data; paas backup does not hold it.
+`,
 	"procfile": `# Procfile: the commands that an app's processes are started with
 
   # This one is routed:

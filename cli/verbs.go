@@ -22,7 +22,7 @@ func verbs() *verb {
 		verbs: []*verb{
 			sampleVerb(), appsVerb(), deployVerb(), openVerb(),
 			statusVerb(), psVerb(), logsVerb(), releasesVerb(), buildsVerb(), deploymentsVerb(), eventsVerb(),
-			configVerb(), scaleVerb(), restartVerb(), rollbackVerb(), domainsVerb(), runVerb(), execVerb(),
+			configVerb(), scaleVerb(), restartVerb(), rollbackVerb(), domainsVerb(), volumesVerb(), runVerb(), execVerb(),
 			nodesVerb(), tokenVerb(), backupVerb(), clusterVerb(), doctorVerb(), trustVerb(),
 			upVerb(), downVerb(), serverVerb(), loginVerb(), contextVerb(),
 			gitVerb(), completionVerb(), versionVerb(), helpVerb(),

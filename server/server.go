@@ -173,7 +173,7 @@ func (s *Server) compose(c Config, began time.Time) error {
 		Deploys: deployer, Builds: &buildService{deployer},
 		Logs:      &logService{s.control, sessions.Node},
 		Terminals: &terminalService{s.control, assign, sessions.Node},
-		Domains:   &domainService{s.control}, Events: &eventService{s.control}, Nodes: &nodeService{s.control, fleet.spaces},
+		Domains:   &domainService{s.control}, Volumes: &volumeService{s.control}, Events: &eventService{s.control}, Nodes: &nodeService{s.control, fleet.spaces},
 		Tokens: s.tokens, Joins: s.joins, Cluster: &clusterService{s.control, fleet.spaces},
 	}
 	return s.mount(c, services, git, sessions)
