@@ -139,7 +139,7 @@ func (a *Agent) open() (err error) {
 	}
 	a.router, err = router.New(router.Config{HTTP: c.Router.HTTP, HTTPS: c.Router.HTTPS, HTTPSPort: c.Router.HTTPSPort,
 		Node: c.Node().ID, Zone: c.Zone, Dir: filepath.Join(c.Dir, "router"), Certificates: a.certificates,
-		Dial: a.dialUpstream, Logger: c.Logger, Limits: router.Limits{InFlight: router.InFlightFor(hostMemory())}})
+		Dial: a.dialUpstream, Probe: reach{a.dialer.Dial}.probe, Logger: c.Logger, Limits: router.Limits{InFlight: router.InFlightFor(hostMemory())}})
 	if err != nil {
 		return errors.Join(err, a.memory.close())
 	}

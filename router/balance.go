@@ -4,41 +4,66 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"paas/cluster"
 )
 
-// spillFrom is how many requests a replica of the own zone has in flight before
-// another zone's is even considered; it then takes over when it has less than
-// half as many.
-const spillFrom = 8
+// A replica farther away is considered only when the nearer one has that many
+// requests in flight; it then takes over when it has less than half as many.
+const (
+	// spillHere: the next host of the zone is a fraction of a millisecond away, and an
+	// app with one worker would make the second one wait.
+	spillHere = 2
+	// spillZone: another zone is some milliseconds away, and its traffic has a price.
+	spillZone = 8
+)
 
 // pool is the replicas of one app as this router sees them.
 type pool struct {
+	here []*upstream // own host
 	near []*upstream // own zone
 	far  []*upstream
+}
+
+// add puts a replica where it is for a router on a node of a zone.
+func (p *pool) add(u *upstream, node cluster.NodeID, zone string) {
+	to := &p.far
+	switch {
+	case u.Node == node:
+		to = &p.here
+	case u.Zone == zone:
+		to = &p.near
+	}
+	*to = append(*to, u)
 }
 
 // pick chooses a replica that is not in skip, or returns nil if there is none.
 // Ejected ones are taken only when there is nothing else.
 func (p *pool) pick(skip []*upstream, now time.Time) *upstream {
-	usable := func(u *upstream) bool { return !u.out(now) && !slices.Contains(skip, u) }
-	near := twoChoices(p.near, usable)
-	if near != nil && near.load() < spillFrom {
-		return near
+	if u := p.best(func(u *upstream) bool { return !u.out(now) && !slices.Contains(skip, u) }); u != nil {
+		return u
 	}
-	far := twoChoices(p.far, usable)
-	switch {
-	case near == nil && far == nil:
-		rest := func(u *upstream) bool { return !slices.Contains(skip, u) }
-		if u := twoChoices(p.near, rest); u != nil {
-			return u
-		}
-		return twoChoices(p.far, rest)
-	case near == nil:
-		return far
-	case far != nil && near.load() > 2*far.load():
-		return far
+	return p.best(func(u *upstream) bool { return !slices.Contains(skip, u) })
+}
+
+// best chooses one of the usable ones, the nearest first.
+func (p *pool) best(usable func(*upstream) bool) *upstream {
+	u := twoChoices(p.here, usable)
+	u = spill(u, p.near, spillHere, usable)
+	return spill(u, p.far, spillZone, usable)
+}
+
+// spill returns u, or one of others if u has from in flight and that one less than
+// half as many.
+func spill(u *upstream, others []*upstream, from int64, usable func(*upstream) bool) *upstream {
+	if u != nil && u.load() < from {
+		return u
 	}
-	return near
+	other := twoChoices(others, usable)
+	if u == nil || other != nil && u.load() > 2*other.load() {
+		return other
+	}
+	return u
 }
 
 // twoChoices draws two of the usable ones and returns the less loaded: close to

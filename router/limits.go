@@ -25,6 +25,9 @@ type Limits struct {
 	KeepAlive time.Duration
 	// Connect bounds one dial to a replica (3 s: two SYNs are lost before it ends).
 	Connect time.Duration
+	// Reach bounds one dial to a replica on another host, and whatever leads there
+	// (1.5 s: one SYN is lost before it ends).
+	Reach time.Duration
 	// FirstByte counts from the end of the request to the head of the answer (30 s: Heroku's H12).
 	FirstByte time.Duration
 	// Silence is how long a replica may leave all that it is asked without an answer
@@ -68,6 +71,7 @@ func (l Limits) withDefaults() Limits {
 		InFlight:     cmp.Or(l.InFlight, 4096),
 		KeepAlive:    cmp.Or(l.KeepAlive, 60*time.Second),
 		Connect:      cmp.Or(l.Connect, 3*time.Second),
+		Reach:        cmp.Or(l.Reach, 1500*time.Millisecond),
 		FirstByte:    cmp.Or(l.FirstByte, 30*time.Second),
 		Silence:      cmp.Or(l.Silence, time.Second),
 		Idle:         cmp.Or(l.Idle, 55*time.Second),

@@ -341,7 +341,7 @@ func TestPOSTHardlyMeetsAClosingConnection(t *testing.T) {
 			back.give(server)
 			return lateEnd{client}, nil
 		}})
-		tr := r.newTransport(cluster.Upstream{})
+		tr := r.newTransport(cluster.Upstream{}, nil)
 		for gap := time.Second; gap < 3*time.Second; gap += 5 * time.Millisecond {
 			req, _ := http.NewRequest("POST", "http://replica/", strings.NewReader("body"))
 			req.GetBody = nil

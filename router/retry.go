@@ -66,6 +66,7 @@ func (p *proxy) blame(up *upstream, err error) {
 	if !errors.As(err, &dial) || errors.Is(err, context.Canceled) {
 		return
 	}
+	p.r.blameHost(up, err)
 	if up.strike(time.Now()) {
 		p.r.counters.ejections.Add(1)
 		p.r.log.Warn("replica ejected", "alloc", up.Allocation, "node", up.Node, "err", dial.err)

@@ -29,7 +29,11 @@ type Config struct {
 	Dir          string
 	Certificates Certificates
 	// Dial connects to a replica; nil dials its address over TCP.
-	Dial   func(ctx context.Context, u cluster.Upstream) (net.Conn, error)
+	// An error that is its host's and not its own is a *HostError.
+	Dial func(ctx context.Context, u cluster.Upstream) (net.Conn, error)
+	// Probe connects to another host such that each byte comes back; nil: other
+	// hosts are not watched, and judged by their replicas only.
+	Probe  func(ctx context.Context, node cluster.NodeID) (net.Conn, error)
 	ACME   ACMEConfig // zero means what SetACME was last given
 	Limits Limits
 	Logger *slog.Logger // nil discards
@@ -75,10 +79,12 @@ type Router struct {
 	table   atomic.Pointer[table] // never nil
 	changed chan struct{}         // capacity 1; sent by whoever changes Status, never closed
 	unsaved chan struct{}         // capacity 1; sent by SetTable and SetACME, never closed
+	watches chan *remote          // sent by requests, never closed
 
 	mu        sync.Mutex
 	upstreams map[upstreamKey]*upstream    // in the table, or left with holders
 	loads     map[cluster.AppName]*appLoad // in the table, or with something in flight
+	remotes   map[cluster.NodeID]*remote   // those of upstreams
 }
 
 // New binds the listeners, so that the caller knows the ports, and loads the
@@ -123,6 +129,8 @@ func newRouter(c Config) *Router {
 		unsaved:    make(chan struct{}, 1),
 		upstreams:  map[upstreamKey]*upstream{},
 		loads:      map[cluster.AppName]*appLoad{},
+		remotes:    map[cluster.NodeID]*remote{},
+		watches:    make(chan *remote, 64),
 	}
 	if r.dial == nil {
 		r.dial = dialTCP
@@ -140,6 +148,7 @@ func (r *Router) Run(ctx context.Context) error {
 	g.Go(func() error { return r.certs.run(ctx) })
 	g.Go(func() error { return r.keep(ctx) })
 	g.Go(func() error { return r.listen(ctx) })
+	g.Go(func() error { return r.follow(ctx) })
 	g.Go(func() error { return r.serve(ctx, r.plain, r.secure) })
 	err := g.Wait()
 	r.mu.Lock()

@@ -78,6 +78,9 @@ func (r *Router) suspects(now time.Time) (out []*upstream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, u := range r.upstreams {
+		if u.host != nil && u.host.out.Load() {
+			continue // nothing there answers
+		}
 		if u.held.Load()&retiredBit == 0 && u.suspicious(now, r.limits.Silence) && u.pinging.CompareAndSwap(false, true) {
 			out = append(out, u)
 		}

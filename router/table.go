@@ -49,11 +49,7 @@ func (r *Router) install(t *cluster.RouteTable) {
 	for _, rt := range t.Routes {
 		n := &route{Route: rt, load: r.loadLocked(rt.App)}
 		for _, u := range rt.Upstreams {
-			zone := &n.pool.far
-			if u.Zone == r.config.Zone {
-				zone = &n.pool.near
-			}
-			*zone = append(*zone, r.upstreamLocked(u))
+			n.pool.add(r.upstreamLocked(u), r.config.Node, r.config.Zone)
 			live[keyOf(u)] = true
 			next.allocations[u.Allocation] = true
 		}
@@ -77,7 +73,8 @@ func (r *Router) upstreamLocked(u cluster.Upstream) *upstream {
 	key := keyOf(u)
 	up := r.upstreams[key]
 	if up == nil {
-		up = &upstream{Upstream: u, transport: r.newTransport(u), changed: func() { signal(r.changed) }}
+		host := r.remoteLocked(u.Node)
+		up = &upstream{Upstream: u, host: host, transport: r.newTransport(u, host), changed: func() { signal(r.changed) }}
 		r.upstreams[key] = up
 	}
 	up.revive()
@@ -91,6 +88,7 @@ func (r *Router) forgetLocked() {
 			delete(r.upstreams, key)
 		}
 	}
+	r.forgetRemotesLocked()
 }
 
 // choose picks a replica for host and holds it. The caller releases it.

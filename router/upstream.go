@@ -28,6 +28,7 @@ type upstream struct {
 	cluster.Upstream
 	ejection
 	silence
+	host      *remote      // nil: this one, or one that is not watched
 	held      atomic.Int64 // holders, and retiredBit
 	transport *http.Transport
 	changed   func() // called when what Status says of it changed
@@ -82,7 +83,17 @@ func (u *upstream) heard() {
 }
 
 // out reports whether u is to be left out at now while there are others.
-func (u *upstream) out(now time.Time) bool { return u.mute.Load() || u.ejected(now) }
+func (u *upstream) out(now time.Time) bool {
+	return u.mute.Load() || u.ejected(now) || u.host != nil && u.host.out.Load()
+}
+
+// asked notes a request that goes to u.
+func (u *upstream) asked() {
+	u.silence.asked()
+	if u.host != nil {
+		u.host.ask(time.Now())
+	}
+}
 
 // load is the number of holders.
 func (u *upstream) load() int64 { return u.held.Load() &^ retiredBit }
@@ -96,12 +107,10 @@ func (e *dialError) Unwrap() error { return e.err }
 // newTransport is the connection pool of one replica. One per replica, and not
 // one for all, so that a replica that leaves takes its idle connections with it
 // and nobody else's.
-func (r *Router) newTransport(u cluster.Upstream) *http.Transport {
+func (r *Router) newTransport(u cluster.Upstream, host *remote) *http.Transport {
 	return &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			ctx, cancel := context.WithTimeout(ctx, r.limits.Connect)
-			defer cancel()
-			c, err := r.dial(ctx, u)
+			c, err := r.connect(ctx, u, host)
 			if err != nil {
 				return nil, &dialError{err}
 			}
@@ -114,6 +123,20 @@ func (r *Router) newTransport(u cluster.Upstream) *http.Transport {
 		ExpectContinueTimeout:  time.Second, // then the body goes without being asked for
 		MaxResponseHeaderBytes: 256 << 10,
 	}
+}
+
+// connect dials a replica.
+func (r *Router) connect(ctx context.Context, u cluster.Upstream, host *remote) (net.Conn, error) {
+	limit := r.limits.Connect
+	if host != nil {
+		limit = r.limits.Reach
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if host == nil {
+		return r.dial(ctx, u)
+	}
+	return host.dial(ctx, func(ctx context.Context) (net.Conn, error) { return r.dial(ctx, u) })
 }
 
 // dialTCP is the default of Config.Dial.
