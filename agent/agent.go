@@ -12,7 +12,6 @@ import (
 	goruntime "runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -52,6 +51,9 @@ type Config struct {
 	// Servers are the addresses to dial first, host:port. The roster names more.
 	Servers []string
 	Router  *RouterConfig // nil: no router here
+	// Registry says where this host's engine gets images, if a server runs here; nil: the
+	// agent has a mirror of its own, which asks the servers.
+	Registry func() api.RegistryEndpoint
 	// Offer are more TCP ports of this host that containers and builds may reach.
 	Offer  []uint16
 	Logger *slog.Logger // nil discards
@@ -81,7 +83,7 @@ type Agent struct {
 	caller       *caller // nil without CallAddress
 	dialer       *api.Dialer
 	tunnels      *tunnels
-	registry     atomic.Pointer[api.RegistryEndpoint] // from the newest welcome; nil: never met a server
+	mirror       *mirror // nil without Apps, and where a server has a registry
 
 	ready     chan struct{} // closed by Run, see Ready
 	met       chan struct{} // closed by the first welcome
@@ -141,7 +143,7 @@ func (a *Agent) open() (err error) {
 		Node: c.Node().ID, Zone: c.Zone, Dir: filepath.Join(c.Dir, "router"), Certificates: a.certificates,
 		Dial: a.dialUpstream, Probe: reach{a.dialer.Dial}.probe, Logger: c.Logger, Limits: router.Limits{InFlight: router.InFlightFor(hostMemory())}})
 	if err != nil {
-		return errors.Join(err, a.memory.close())
+		return errors.Join(err, a.closeMirror(), a.memory.close())
 	}
 	return nil
 }
@@ -175,20 +177,20 @@ func (a *Agent) remember(rt runtime) error {
 		a.log.Warn("last assignments are lost; waiting for a server", "err", err)
 		set = nil
 	}
-	registry, err := a.memory.registry()
-	if err != nil {
-		a.log.Warn("last registry is lost; waiting for a server", "err", err)
-	}
-	a.registry.Store(registry)
 	roster, err := a.memory.roster()
 	if err != nil {
 		a.log.Warn("last list of hosts is lost; waiting for a server", "err", err)
 	}
 	a.hosts = newHosts(a.config.Node().ID, roster)
 	a.dialer = &api.Dialer{Node: a.config.Node, Addresses: a.hosts.addresses, Met: a.hosts.meet}
+	if a.config.Apps && a.config.Registry == nil {
+		if err := a.openMirror(); err != nil {
+			return errors.Join(err, a.memory.close())
+		}
+	}
 	seen, err := a.memory.observed()
 	if err != nil {
-		return errors.Join(err, a.memory.close())
+		return errors.Join(err, a.closeMirror(), a.memory.close())
 	}
 	a.board = newBoard(seen, a.keep, a.drop)
 	confirm := func(context.Context, cluster.Upstream) error { return errNoApps }
@@ -198,17 +200,56 @@ func (a *Agent) remember(rt runtime) error {
 	}
 	a.tunnels = newTunnels(a.hosts.member, confirm, tunnelsFor(hostMemory()), a.log)
 	archive, life := newArchive(), randomName()
-	endpoint := func() api.RegistryEndpoint {
-		if e := a.registry.Load(); e != nil {
-			return *e
-		}
-		return api.RegistryEndpoint{}
-	}
 	a.reconciler = newReconciler(&shared{cluster: a.config.Cluster, life: life, runtime: rt, probe: checkReplica, board: a.board, archive: archive,
-		registry: endpoint, listening: listeningPorts, starts: make(chan struct{}, startLimit(goruntime.NumCPU())), users: newUsers(), log: a.log}, set)
+		registry: a.endpoint, listening: listeningPorts, starts: make(chan struct{}, startLimit(goruntime.NumCPU())), users: newUsers(), log: a.log}, set)
 	a.calls = &calls{cluster: a.config.Cluster, life: life, runtime: rt, board: a.board, archive: archive,
-		assignment: a.reconciler.assignment, registry: endpoint}
+		assignment: a.reconciler.assignment, registry: a.endpoint}
 	return nil
+}
+
+// endpoint is where this host's engine gets images.
+func (a *Agent) endpoint() api.RegistryEndpoint {
+	switch {
+	case a.config.Registry != nil:
+		return a.config.Registry()
+	case a.mirror != nil:
+		return a.mirror.endpoint
+	}
+	return api.RegistryEndpoint{}
+}
+
+// openMirror opens the host's own way to images, where it was before.
+func (a *Agent) openMirror() error {
+	kept, err := a.memory.registry()
+	if err != nil {
+		a.log.Warn("port of the image mirror is lost, choosing another", "err", err)
+		kept = nil
+	}
+	source := api.NewImageSource(a.dialer.Transport(api.ALPNPeer, serverDialTime), func() []cluster.NodeID {
+		var all []cluster.NodeID
+		for _, m := range a.hosts.nearest(a.config.Zone) {
+			all = append(all, m.ID)
+		}
+		return all
+	})
+	if a.mirror, err = openMirror(kept, source, a.log); err != nil {
+		return err
+	}
+	if kept == nil || *kept != a.mirror.endpoint {
+		err = a.memory.saveRegistry(a.mirror.endpoint)
+	}
+	if err != nil {
+		return errors.Join(err, a.closeMirror())
+	}
+	return nil
+}
+
+// closeMirror is for an agent that never ran.
+func (a *Agent) closeMirror() error {
+	if a.mirror == nil {
+		return nil
+	}
+	return a.mirror.listener.Close()
 }
 
 // keep and drop make the board durable. It is a convenience of restarts: an
@@ -242,6 +283,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		wall := a.firewall()
 		g.Go(func() error { return wall.run(ctx) })
 		g.Go(func() error { return a.claim.answer(ctx) })
+	}
+	if a.mirror != nil {
+		g.Go(func() error { return a.mirror.run(ctx) })
 	}
 	if a.router != nil {
 		g.Go(func() error { return a.router.Run(ctx) })

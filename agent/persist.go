@@ -124,8 +124,8 @@ func (m *memory) saveAssignments(set *api.AssignmentSet) error {
 	return m.put(bucketTold, keyAssignments, set)
 }
 
-// registry is where images came from last; nil if that was never said. Without
-// it no container could be started again while no server is there.
+// registry is where the host's mirror of images listens; nil if it has none yet.
+// Images in the engine are named after it.
 func (m *memory) registry() (*api.RegistryEndpoint, error) {
 	e := new(api.RegistryEndpoint)
 	ok, err := m.told(keyRegistry, e)

@@ -87,30 +87,37 @@ func (h *hosts) update(r *cluster.Roster) {
 func (h *hosts) refuses(id cluster.NodeID) bool { return h.now().Refuses(id) }
 
 // servers are the addresses to look for a session at: first, then those of the
-// roster, its own zone's before the others, from another place on each node so that
-// sessions spread.
+// roster, nearest first.
 func (h *hosts) servers(first []string, zone string) []string {
-	var near, far []string
-	for _, m := range h.now().Servers() {
-		switch {
-		case m.ID == h.self:
-		case m.Zone == zone:
-			near = append(near, h.addresses(m.ID)...)
-		default:
-			far = append(far, h.addresses(m.ID)...)
-		}
-	}
 	all := slices.Clone(first)
-	for _, address := range append(h.turn(near), h.turn(far)...) {
-		if !slices.Contains(all, address) {
-			all = append(all, address)
+	for _, m := range h.nearest(zone) {
+		for _, address := range h.addresses(m.ID) {
+			if !slices.Contains(all, address) {
+				all = append(all, address)
+			}
 		}
 	}
 	return all
 }
 
+// nearest are the other servers, its own zone's before the others, from another place
+// on each node so that load spreads.
+func (h *hosts) nearest(zone string) []cluster.Member {
+	var near, far []cluster.Member
+	for _, m := range h.now().Servers() {
+		switch {
+		case m.ID == h.self || len(h.addresses(m.ID)) == 0:
+		case m.Zone == zone:
+			near = append(near, m)
+		default:
+			far = append(far, m)
+		}
+	}
+	return append(h.turn(near), h.turn(far)...)
+}
+
 // turn begins a list at a place that is this node's own.
-func (h *hosts) turn(list []string) []string {
+func (h *hosts) turn(list []cluster.Member) []cluster.Member {
 	if len(list) == 0 {
 		return nil
 	}

@@ -109,11 +109,6 @@ func (a *Agent) hello(ctx context.Context) api.Hello {
 
 // welcome takes what the server said of the cluster.
 func (a *Agent) welcome(w api.Welcome) {
-	if old := a.registry.Swap(&w.Registry); old == nil || *old != w.Registry {
-		if err := a.memory.saveRegistry(w.Registry); err != nil {
-			a.log.Error("registry not saved; without a server a restart could start nothing", "err", err)
-		}
-	}
 	if a.router != nil {
 		a.router.SetACME(router.ACMEConfig{Directory: w.ACME.Directory, Email: w.ACME.Email, CA: w.ACME.CA})
 	}

@@ -39,10 +39,9 @@ type Hello struct {
 
 // Welcome is the server's answer to Hello.
 type Welcome struct {
-	Cluster  cluster.ClusterID
-	Registry RegistryEndpoint
-	Domain   cluster.Hostname
-	ACME     ACMESettings
+	Cluster cluster.ClusterID
+	Domain  cluster.Hostname
+	ACME    ACMESettings
 }
 
 // RegistryEndpoint is the registry as the node's own Docker Engine reaches it.

@@ -175,7 +175,9 @@ func (b *Builder) Run(ctx context.Context) error {
 	g.Go(func() error { b.recollect(ctx); return nil })
 	g.Go(func() error { b.flyAll(ctx); return nil })
 	g.Go(func() error { b.catchUp(ctx); return nil })
-	if err := g.Wait(); err != nil {
+	err := g.Wait()
+	_ = b.engine.client.Close() // idle connections only
+	if err != nil {
 		return fmt.Errorf("run builder: %w", err)
 	}
 	return nil

@@ -26,12 +26,9 @@ type imageKey struct{ repository, digest string }
 
 func keyOf(i cluster.Image) imageKey { return imageKey{i.Repository, i.Digest} }
 
-// Retain says which images to keep. Those that are missing are copied from other
-// servers by Run. All others are dropped from the registry and from the engine, but for
-// those built, copied or pulled in the last quarter of an hour. It waits for pushes
-// to end and keeps new ones waiting. Run comes back for what was fresh or in use
-// by a container, and when Retain fails.
-func (b *Builder) Retain(ctx context.Context, keep map[cluster.Image]bool) error {
+// Hold says which images to keep. Those that are missing are copied from other servers
+// by Run.
+func (b *Builder) Hold(keep map[cluster.Image]bool) {
 	wanted := map[imageKey]bool{}
 	for i, yes := range keep {
 		if yes {
@@ -42,6 +39,14 @@ func (b *Builder) Retain(ctx context.Context, keep map[cluster.Image]bool) error
 	b.keep = wanted
 	b.mu.Unlock()
 	b.want()
+}
+
+// Retain is Hold, and drops all other images from the registry and from the engine, but
+// for those built, copied or pulled in the last quarter of an hour. It waits for pushes
+// to end and keeps new ones waiting. Run comes back for what was fresh or in use
+// by a container, and when Retain fails.
+func (b *Builder) Retain(ctx context.Context, keep map[cluster.Image]bool) error {
+	b.Hold(keep)
 	err := b.collect(ctx)
 	if err != nil {
 		b.markDirty()

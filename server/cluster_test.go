@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"paas/api"
+	"paas/builder"
 	"paas/cluster"
 	"paas/identity"
 	"paas/store"
@@ -18,9 +19,12 @@ import (
 type group []*host
 
 // newGroup starts a server and lets n-1 others join it.
-func newGroup(t *testing.T, n int) group {
+func newGroup(t *testing.T, n int) group { return newGroupWith(t, n, nil) }
+
+// newGroupWith is newGroup with something that keeps images, as stubImages.real makes it.
+func newGroupWith(t *testing.T, n int, images func(*stubImages, builder.Config) (Images, error)) group {
 	t.Helper()
-	g := group{newHost(t)}
+	g := group{newHostWith(t, images)}
 	for i := 1; i < n; i++ {
 		g = append(g, g[0].adopt(fmt.Sprintf("node-%d", i+1)))
 	}
@@ -58,7 +62,7 @@ func (g group) await(what string, cond func() bool) {
 // adopt starts a server that joined h's cluster.
 func (h *host) adopt(name string) *host {
 	h.t.Helper()
-	other := &host{t: h.t, name: name, listen: freeAddress(h.t), dir: filepath.Join(h.t.TempDir(), name), images: &stubImages{}, agent: newStubAgent(h.t), log: &syncBuffer{}, token: h.token}
+	other := &host{t: h.t, name: name, listen: freeAddress(h.t), dir: filepath.Join(h.t.TempDir(), name), images: &stubImages{real: h.images.real}, agent: newStubAgent(h.t), log: &syncBuffer{}, token: h.token}
 	h.t.Cleanup(func() {
 		if other.stop != nil {
 			other.stop()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/mail"
 	"net/url"
 	"os"
@@ -46,8 +47,8 @@ type Config struct {
 	PublicHTTP, PublicHTTPS int
 	Logger                  *slog.Logger
 
-	// images replaces the builder in tests.
-	images Images
+	// images replaces builder.New in tests.
+	images func(builder.Config) (Images, error)
 }
 
 // Images makes and keeps images; *builder.Builder does.
@@ -55,8 +56,20 @@ type Images interface {
 	Run(ctx context.Context) error
 	Endpoint() builder.Endpoint
 	Build(ctx context.Context, r builder.Request) (*builder.Result, error)
-	Retain(ctx context.Context, keep map[cluster.Image]bool) error
 	Trim(ctx context.Context) error
+	ImageStore
+}
+
+// ImageStore is one server's share of the images that all servers have.
+type ImageStore interface {
+	// Hold says what to have: what is missing is copied from other servers.
+	Hold(keep map[cluster.Image]bool)
+	// Retain is Hold, and drops the rest.
+	Retain(ctx context.Context, keep map[cluster.Image]bool) error
+	// Ensure copies an image, if it is missing, and waits for it.
+	Ensure(ctx context.Context, image cluster.Image) error
+	// Contents serves other hosts.
+	Contents() http.Handler
 }
 
 // complete fills in defaults and checks what a person typed.
@@ -78,6 +91,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.Name == "" {
 		c.Name = hostName()
+	}
+	if c.images == nil {
+		c.images = func(b builder.Config) (Images, error) { return builder.New(b) }
 	}
 	if c.Binary == "" {
 		exe, err := os.Executable()

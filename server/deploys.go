@@ -25,6 +25,7 @@ import (
 type deployer struct {
 	*control
 	images   Images
+	copies   *imageCopies
 	queue    *queue
 	logs     *buildLogs
 	spaces   *spaces
@@ -209,6 +210,9 @@ func (d *deployer) makeRelease(ctx context.Context, r *report, j job, app *clust
 	}
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
+	}
+	if err := d.copies.spread(ctx, r, made.Image); err != nil {
+		return err
 	}
 	if j.keep != nil {
 		if err := j.keep(); err != nil {

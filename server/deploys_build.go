@@ -35,7 +35,7 @@ func (d *deployer) build(ctx context.Context, r *report, j job, app *cluster.App
 	var stopped *cluster.Error
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errBuildCancelled) {
 		err = errBuildCancelled.Because("%s was asked to stop", out.Build)
-	} else if err != nil && errors.As(cause, &stopped) && stopped.Code == codeDiskFull {
+	} else if err != nil && errors.As(cause, &stopped) { // the disk is full, another server leads
 		err = stopped
 	}
 	if err == nil {

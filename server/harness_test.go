@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,7 +55,13 @@ type host struct {
 // newHost starts a server in a fresh directory, with an agent.
 func newHost(t testing.TB) *host {
 	t.Helper()
-	h := &host{t: t, name: "node-1", listen: "127.0.0.1:0", dir: filepath.Join(t.TempDir(), "data"), images: &stubImages{}, agent: newStubAgent(t), log: &syncBuffer{}}
+	return newHostWith(t, nil)
+}
+
+// newHostWith is newHost with something that keeps images.
+func newHostWith(t testing.TB, images func(*stubImages, builder.Config) (Images, error)) *host {
+	t.Helper()
+	h := &host{t: t, name: "node-1", listen: "127.0.0.1:0", dir: filepath.Join(t.TempDir(), "data"), images: &stubImages{real: images}, agent: newStubAgent(t), log: &syncBuffer{}}
 	t.Cleanup(func() {
 		if h.stop != nil {
 			h.stop()
@@ -81,7 +88,7 @@ func newHost(t testing.TB) *host {
 func (h *host) start() {
 	h.t.Helper()
 	s, err := New(Config{Dir: h.dir, Listen: h.listen, Name: h.name, Zone: "a", Version: "test", PublicHTTPS: 8443,
-		Logger: slog.New(slog.NewTextHandler(h.log, nil)), images: h.images})
+		Logger: slog.New(slog.NewTextHandler(h.log, nil)), images: h.images.open})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -233,6 +240,8 @@ type stubImages struct {
 	mu       sync.Mutex
 	retained map[cluster.Image]bool
 	trimmed  int
+	// real makes what keeps images; nil keeps none.
+	real     func(*stubImages, builder.Config) (Images, error)
 	building chan string // if set, told the app of each build that begins to wait
 }
 
@@ -248,6 +257,20 @@ func (s *stubImages) Retain(_ context.Context, keep map[cluster.Image]bool) erro
 	s.retained = keep
 	return nil
 }
+
+// open stands for builder.New.
+func (s *stubImages) open(c builder.Config) (Images, error) {
+	if s.real != nil {
+		return s.real(s, c)
+	}
+	return s, nil
+}
+
+func (s *stubImages) Hold(map[cluster.Image]bool) {}
+
+func (s *stubImages) Ensure(context.Context, cluster.Image) error { return nil }
+
+func (s *stubImages) Contents() http.Handler { return http.NotFoundHandler() }
 
 func (s *stubImages) Trim(context.Context) error {
 	s.mu.Lock()

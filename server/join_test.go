@@ -34,7 +34,7 @@ func TestServerThatJoinsMayBeCutOffAnywhere(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		_, err := New(Config{Dir: c.Dir, Listen: "127.0.0.1:0", images: &stubImages{}})
+		_, err := New(Config{Dir: c.Dir, Listen: "127.0.0.1:0", images: (&stubImages{}).open})
 		wantKind(t, err, cluster.KindConflict, "join_unfinished")
 		if err := Join(t.Context(), c, j); err != nil {
 			t.Fatal(err)
@@ -92,7 +92,7 @@ func TestServerDoesNotStartFromAnAgentsDirectory(t *testing.T) {
 	if err := n.Save(l.node()); err != nil {
 		t.Fatal(err)
 	}
-	_, err = New(Config{Dir: l.dir, Listen: "127.0.0.1:0", images: &stubImages{}})
+	_, err = New(Config{Dir: l.dir, Listen: "127.0.0.1:0", images: (&stubImages{}).open})
 	wantKind(t, err, cluster.KindConflict, "role")
 	if _, err := os.Stat(l.sealKey()); err == nil {
 		t.Error("a new cluster was begun in it")

@@ -80,6 +80,7 @@ func (p *peering) Run(ctx context.Context) error {
 		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug)}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() }) // peers ask another server, or again
 	defer stop()
+	defer p.client.CloseIdleConnections()
 	if err := srv.Serve(p.web); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve other servers: %w", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,8 +16,7 @@ import (
 // for disks and locks the registry.
 const retainPause = 30 * time.Second
 
-// keeper drops what the state does not name any more: images, git repositories,
-// logs. It looks at the newest state only, so it repairs what a crash left.
+// keeper drops what the state does not name any more: git repositories and logs. It looks at the newest state only, so it repairs what a crash left.
 type keeper struct {
 	*control
 	deployer *deployer
@@ -27,19 +25,12 @@ type keeper struct {
 
 // Run drops while this server leads.
 func (k *keeper) Run(ctx context.Context) error {
-	var kept map[cluster.Image]bool // by the last round that worked
 	for {
 		st := k.store.State()
 		wait := time.Hour
 		if err := k.sweep(ctx); err != nil && ctx.Err() == nil {
 			k.log.Warn("what destroyed apps left was not removed", "err", err)
 			wait = time.Minute
-		}
-		if named := namedImages(st); kept == nil || !maps.Equal(named, kept) {
-			kept = named
-			if err := k.deployer.images.Retain(ctx, named); err != nil && ctx.Err() == nil {
-				k.log.Warn("old images were not dropped, the builder tries again", "err", err)
-			}
 		}
 		t := time.NewTimer(wait)
 		select {

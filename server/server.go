@@ -131,17 +131,18 @@ func (p raftPeers) Dial(ctx context.Context, id cluster.NodeID) (net.Conn, error
 
 // compose makes the parts and what connects them.
 func (s *Server) compose(c Config, began time.Time) error {
-	if s.images = c.images; s.images == nil {
-		b, err := builder.New(builder.Config{Dir: s.layout.dir, Cluster: s.trust.settings.ID,
-			Registry: builder.RegistryConfig{Addr: c.RegistryAddr}, Network: c.BuildNetwork, Limits: c.BuildLimits, Binary: c.Binary, Logger: c.Logger})
-		if err != nil {
-			return err
-		}
-		s.images = b
-	}
 	s.peers = newPeering(s.book, s.dialer, newHandover(s.listener.Addr()), s.log)
+	images, err := c.images(builder.Config{Dir: s.layout.dir, Cluster: s.trust.settings.ID, Registry: builder.RegistryConfig{Addr: c.RegistryAddr},
+		Sources: api.NewImageSource(s.peers.client.Transport, s.imageServers), Network: c.BuildNetwork, Limits: c.BuildLimits, Binary: c.Binary, Logger: c.Logger})
+	if err != nil {
+		return err
+	}
+	s.images = images
+	copies := &imageCopies{control: s.control, images: s.images, peers: s.peers}
 	s.peers.handle("GET /trust", http.HandlerFunc(s.serveTrust), identity.RoleServer)
 	s.peers.handle("GET /position", http.HandlerFunc(s.servePosition), identity.RoleServer)
+	s.peers.handle("POST /images/ensure", http.HandlerFunc(copies.serveEnsure), identity.RoleServer)
+	s.peers.handle("GET /v2/", s.images.Contents(), identity.RoleServer, identity.RoleAgent)
 	listener, path, remove, err := listenHooks(s.layout)
 	if err != nil {
 		return err
@@ -149,7 +150,7 @@ func (s *Server) compose(c Config, began time.Time) error {
 	ev := newEvidence()
 	assign := newAssigner(s.control)
 	fleet := newFleet(s.control, assign, ev, s.welcome)
-	deployer := &deployer{control: s.control, images: s.images, queue: newQueue(), logs: newBuildLogs(s.layout.builds()),
+	deployer := &deployer{control: s.control, images: s.images, copies: copies, queue: newQueue(), logs: newBuildLogs(s.layout.builds()),
 		evidence: ev, spaces: fleet.spaces, running: map[cluster.BuildID]context.CancelCauseFunc{}, sources: map[string]bool{}}
 	git := &gitServer{control: s.control, deployer: deployer, hook: path, pushes: map[string]*push{}}
 	git.copies = &copier{control: s.control, git: git, peers: s.peers, turns: newQueue()}
@@ -203,9 +204,14 @@ func (s *Server) ServeTunnels(serve func(ctx context.Context, conn *tls.Conn, fr
 
 // welcome is what agents are told of the cluster.
 func (s *Server) welcome() api.Welcome {
-	registry := s.images.Endpoint()
-	return api.Welcome{Cluster: s.trust.settings.ID, Domain: s.store.State().Settings().Domain, ACME: s.cfg.ACME,
-		Registry: api.RegistryEndpoint{Address: registry.Address, Username: registry.Username, Password: registry.Password}}
+	return api.Welcome{Cluster: s.trust.settings.ID, Domain: s.store.State().Settings().Domain, ACME: s.cfg.ACME}
+}
+
+// Registry is where this host's Docker Engine gets images: this server's own registry,
+// which asks the other servers for what it lacks.
+func (s *Server) Registry() api.RegistryEndpoint {
+	e := s.images.Endpoint()
+	return api.RegistryEndpoint{Address: e.Address, Username: e.Username, Password: e.Password}
 }
 
 // ownHost reports whether a Host header names this server.
@@ -234,6 +240,7 @@ func (s *Server) Run(ctx context.Context) error {
 		layer{"store", s.store.Run},
 		layer{"images", s.images.Run},
 		layer{"copies", s.hooks.git.copies.Run},
+		layer{"image retention", (&holder{s.control, s.images}).Run},
 		layer{"leader", s.leader.Run},
 		layer{"certificate", s.renew},
 		layer{"search", s.search},
