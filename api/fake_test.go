@@ -193,6 +193,18 @@ func (f *fake) FollowEvents(ctx context.Context, app cluster.AppName, since uint
 	return f.called(ctx, "FollowEvents "+string(app))
 }
 func (f *fake) Nodes(ctx context.Context) ([]NodeInfo, error) { return nil, f.called(ctx, "Nodes") }
+func (f *fake) Node(ctx context.Context, node string) (*NodeDetail, error) {
+	return &NodeDetail{}, f.called(ctx, "Node "+node)
+}
+func (f *fake) UpdateNode(ctx context.Context, node string, in UpdateNode) (*NodeDetail, error) {
+	return &NodeDetail{}, f.called(ctx, fmt.Sprint("UpdateNode ", node, " ", in.Schedule, " ", in.SetLabels, " ", in.UnsetLabels))
+}
+func (f *fake) RemoveNode(ctx context.Context, node string, in RemoveNode) (*NodeInfo, error) {
+	return &NodeInfo{}, f.called(ctx, fmt.Sprint("RemoveNode ", node, " ", in.Force))
+}
+func (f *fake) WatchDrain(ctx context.Context, node string, _ func(Progress)) error {
+	return f.called(ctx, "WatchDrain "+node)
+}
 func (f *fake) CreateToken(ctx context.Context, in CreateToken) (*NewToken, error) {
 	return &NewToken{Token: cluster.Token{Name: in.Name, Scope: in.Scope}, Text: "paas_x"}, f.called(ctx, "CreateToken")
 }

@@ -30,7 +30,9 @@ type ProcessList struct {
 	Formation   map[cluster.ProcessType]int         `json:"formation"`
 	Processes   map[cluster.ProcessType]ProcessInfo `json:"processes"`
 	Allocations []AllocationInfo                    `json:"allocations"`
-	Index       uint64                              `json:"index"`
+	// Unplaced are the replicas that should be started and fit nowhere, and why.
+	Unplaced []cluster.Unplaced `json:"unplaced,omitempty"`
+	Index    uint64             `json:"index"`
 }
 
 // ProcessInfo is a process type of the current release.

@@ -201,6 +201,13 @@ func TestClientReachesEveryService(t *testing.T) {
 		"Status":                       func() error { return second(c.Status(ctx)) },
 		"Export":                       func() error { return c.Export(ctx, io.Discard) },
 		"Backup":                       func() error { return c.Backup(ctx, "pass", io.Discard) },
+		"Node web/1":                   func() error { return second(c.Node(ctx, "web/1")) },
+		"UpdateNode n1 draining map[a:b] [c]": func() error {
+			return second(c.UpdateNode(ctx, "n1", UpdateNode{Schedule: cluster.ScheduleDraining, SetLabels: map[string]string{"a": "b"}, UnsetLabels: []string{"c"}}))
+		},
+		"RemoveNode n1 true":  func() error { return second(c.RemoveNode(ctx, "n1", RemoveNode{Force: true})) },
+		"RemoveNode n1 false": func() error { return second(c.RemoveNode(ctx, "n1", RemoveNode{})) },
+		"WatchDrain n1":       func() error { return c.WatchDrain(ctx, "n1", nil) },
 	} {
 		if err := call(); err != nil || s.fake.lastCall() != want {
 			t.Errorf("got %q, %v, want %q", s.fake.lastCall(), err, want)

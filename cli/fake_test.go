@@ -414,6 +414,36 @@ func (f *fake) Nodes(context.Context) ([]api.NodeInfo, error) {
 		DockerVersion: "27.5", Version: "test", Address: "192.0.2.1:7443"}, Leader: true, Allocations: 2, ReservedBytes: 512 << 20, ReservedMilli: 200}}, nil
 }
 
+func (f *fake) Node(ctx context.Context, ref string) (*api.NodeDetail, error) {
+	list, _ := f.Nodes(ctx)
+	if n := list[0]; ref == n.Name || ref == string(n.ID) {
+		return &api.NodeDetail{NodeInfo: n, AllLabels: map[string]string{}, Replicas: []api.NodeReplica{}}, nil
+	}
+	return nil, cluster.NotFound("node", "no node %.60q", ref)
+}
+
+func (f *fake) UpdateNode(ctx context.Context, ref string, in api.UpdateNode) (*api.NodeDetail, error) {
+	n, err := f.Node(ctx, ref)
+	if err == nil {
+		n.AllLabels, n.OperatorLabels = in.SetLabels, in.SetLabels
+		n.Cordoned, n.Draining = in.Schedule == cluster.ScheduleCordoned, in.Schedule == cluster.ScheduleDraining
+	}
+	return n, err
+}
+
+func (f *fake) RemoveNode(ctx context.Context, ref string, _ api.RemoveNode) (*api.NodeInfo, error) {
+	n, err := f.Node(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	return &n.NodeInfo, nil
+}
+
+func (f *fake) WatchDrain(ctx context.Context, ref string, report func(api.Progress)) error {
+	_, err := f.Node(ctx, ref)
+	return err
+}
+
 func (f *fake) CreateToken(_ context.Context, in api.CreateToken) (*api.NewToken, error) {
 	return &api.NewToken{Token: cluster.Token{ID: "0123456789ab", Name: in.Name, Scope: in.Scope, Apps: in.Apps, CreatedAt: born, ExpiresAt: born.Add(in.TTL)}, Text: fakeToken}, nil
 }

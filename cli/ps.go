@@ -23,6 +23,10 @@ func listProcesses(ctx context.Context, in *invocation) error {
 	return in.print(list, func(o *output) {
 		if len(list.Allocations) == 0 {
 			o.notef("Nothing runs.\n")
+			if len(list.Unplaced) > 0 {
+				in.tellUnplaced(list)
+				return
+			}
 			if list.Release == 0 {
 				o.next("git push paas main")
 			} else {
@@ -34,6 +38,7 @@ func listProcesses(ctx context.Context, in *invocation) error {
 		if o.outTTY {
 			o.notef("%s\n", o.errStyle.dim(formation(list)))
 		}
+		in.tellUnplaced(list)
 		in.tellCrashing(ctx, list)
 		in.tellSilent(list)
 	})

@@ -27,6 +27,7 @@ type control struct {
 	edge    *identity.Authority
 	self    cluster.NodeID
 	oneOffs *oneOffs
+	misfits *misfits
 	book    *book
 	tenure  *tenure
 	public  string // host:port of the listener for others, in URLs

@@ -269,6 +269,13 @@ func (f *fleet) forget() {
 	clear(f.routers)
 }
 
+// heardAt is when a node spoke last; zero if this server has not heard it.
+func (f *fleet) heardAt(id cluster.NodeID) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.alive[id].UTC()
+}
+
 func (f *fleet) forgetRouter(id cluster.NodeID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

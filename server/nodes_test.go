@@ -15,6 +15,7 @@ import (
 
 	"paas/api"
 	"paas/cluster"
+	"paas/store"
 )
 
 func TestNodeGoesDownAndComesBack(t *testing.T) {
@@ -198,5 +199,93 @@ func TestConfigRevealIsAudited(t *testing.T) {
 	}
 	if strings.Contains(h.log.String(), "canary") {
 		t.Error("the log holds a config value")
+	}
+}
+
+// TestOperatorsTakeANodeOutOfService: through the API, on a cluster of one node that
+// has nowhere to drain to.
+func TestOperatorsTakeANodeOutOfService(t *testing.T) {
+	h := newHost(t)
+	ctx := t.Context()
+	h.createApp("blog")
+	h.mustDeploy("blog", procfile("web: ok\n"))
+	nodes, err := h.client.Nodes(ctx)
+	if err != nil || len(nodes) != 1 || nodes[0].LastHeard.IsZero() {
+		t.Fatalf("nodes: %+v, %v", nodes, err)
+	}
+	name := nodes[0].Name
+	if err := h.client.WatchDrain(ctx, name, nil); cluster.KindOf(err) != cluster.KindConflict {
+		t.Errorf("a node that does not drain is watched: %v", err)
+	}
+	n, err := h.client.UpdateNode(ctx, string(nodes[0].ID)[:6], api.UpdateNode{Schedule: cluster.ScheduleDraining, SetLabels: map[string]string{"disk": "ssd"}})
+	if err != nil || !n.Draining || n.AllLabels["disk"] != "ssd" || len(n.Replicas) != 1 {
+		t.Fatalf("%+v, %v", n, err)
+	}
+	err = h.client.WatchDrain(ctx, name, nil)
+	var e *cluster.Error
+	if !errors.As(err, &e) || e.Kind != cluster.KindUnplaceable || !strings.Contains(e.Reason, "blog web.1: "+name) || !strings.Contains(e.Reason, "draining") {
+		t.Errorf("a drain with nowhere to go: %v", err)
+	}
+	list, err := h.client.Processes(ctx, "blog")
+	if err != nil || len(list.Unplaced) != 1 || list.Unplaced[0].Slot != 1 {
+		t.Errorf("ps: %+v, %v", list, err)
+	}
+	if n, err = h.client.Node(ctx, name); err != nil || len(n.Replicas[0].Stays) == 0 {
+		t.Errorf("info: %+v, %v", n, err)
+	}
+	if _, err := h.client.RemoveNode(ctx, name, api.RemoveNode{Force: true}); cluster.KindOf(err) != cluster.KindConflict {
+		t.Errorf("the only server was removed: %v", err)
+	}
+	if n, err = h.client.UpdateNode(ctx, name, api.UpdateNode{Schedule: cluster.ScheduleOpen}); err != nil || n.Draining {
+		t.Errorf("uncordon: %+v, %v", n, err)
+	}
+	if _, err := h.client.UpdateNode(ctx, name, api.UpdateNode{}); cluster.KindOf(err) != cluster.KindInvalid {
+		t.Errorf("no change at all: %v", err)
+	}
+	if _, err := h.client.Node(ctx, "nobody"); cluster.KindOf(err) != cluster.KindNotFound {
+		t.Errorf("no such node: %v", err)
+	}
+}
+
+func TestServersThatDecideAreNotRemoved(t *testing.T) {
+	id := func(i int) cluster.NodeID { return cluster.NodeID(strings.Repeat(string(rune('a'+i)), 16)) }
+	for name, x := range map[string]struct {
+		voters, up, learners int // servers of the group; those up are the first
+		remove               int
+		refused              bool
+	}{
+		"the only one":                 {1, 1, 0, 0, true},
+		"one of two":                   {2, 2, 0, 1, false},
+		"the dead one of two":          {2, 1, 0, 1, false},
+		"the live one of two":          {2, 1, 0, 0, true},
+		"one of three":                 {3, 3, 0, 0, false},
+		"the dead one of three":        {3, 2, 0, 2, false},
+		"a live one of three with one": {3, 2, 0, 0, true},
+		"a learner":                    {1, 1, 1, 1, false},
+		"one of five with two dead":    {5, 3, 0, 0, true},
+		"a dead one of five":           {5, 3, 0, 4, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := (&cluster.State{}).Draft(1)
+			servers := map[cluster.NodeID]store.Voting{}
+			for i := range x.voters + x.learners {
+				n := cluster.Node{ID: id(i), Name: string(id(i))[:1], Server: true, State: cluster.NodeDown}
+				if i < x.up {
+					n.State = cluster.NodeUp
+				}
+				servers[n.ID] = store.Voter
+				if i >= x.voters {
+					servers[n.ID] = store.Learner
+				}
+				d.PutNode(n)
+			}
+			n, err := d.State().Node(id(x.remove))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := keepsQuorum(d.State(), servers, n); (err != nil) != x.refused {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }

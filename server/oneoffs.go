@@ -35,3 +35,16 @@ func (o *oneOffs) place(st *cluster.State, process cluster.Process, arch string)
 		o.running = slices.DeleteFunc(o.running, func(r *scheduler.OneOff) bool { return r == mine })
 	}, nil
 }
+
+// on is how many one-off processes run on a node.
+func (o *oneOffs) on(node cluster.NodeID) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := 0
+	for _, r := range o.running {
+		if r.Node == node {
+			n++
+		}
+	}
+	return n
+}

@@ -50,6 +50,7 @@ func (s *processService) list(st *cluster.State, app *cluster.App) *api.ProcessL
 			list.Formation[t] = app.Quantity(t)
 		}
 	}
+	list.Unplaced, _ = s.misfits.of(app.Name)
 	silent := s.fleet.silent()
 	for a := range st.AllocationsOf(app.Name) {
 		info := api.AllocationInfo{Allocation: *a, Instance: a.Instance(), NodeName: nodeName(st, a.Node)}
@@ -259,8 +260,9 @@ func (s *processService) settled(st *cluster.State, app *cluster.App, types []cl
 			wanted += app.Quantity(t)
 		}
 	}
+	spare := spares(st, app.Name)
 	for a := range st.AllocationsOf(app.Name) {
-		if !counts(a.Type) {
+		if !counts(a.Type) || spare[a.ID] {
 			continue
 		}
 		if a.Desired != cluster.DesiredRun || a.Observed.State != cluster.AllocationHealthy || a.Release != app.Current {
@@ -272,5 +274,23 @@ func (s *processService) settled(st *cluster.State, app *cluster.App, types []cl
 		return false, again
 	}
 	plan := scheduler.Compute(scheduler.Input{State: st, Routers: s.fleet.statuses(), Now: time.Now().UTC()})
-	return !slices.ContainsFunc(plan.Place, func(p cluster.Placement) bool { return p.App == app.Name && counts(p.Type) }), again
+	return !slices.ContainsFunc(plan.Place, func(p cluster.Placement) bool { return p.App == app.Name && counts(p.Type) && p.Moves == "" }), again
+}
+
+// spares are replicas that nobody waits for: of two of one slot, one of which takes the
+// place of the other for the sake of the spread, the one that does not serve yet, or
+// not any more.
+func spares(st *cluster.State, app cluster.AppName) map[cluster.AllocationID]bool {
+	spare := map[cluster.AllocationID]bool{}
+	for a := range st.AllocationsOf(app) {
+		if a.Moves == "" {
+			continue
+		}
+		if old, err := st.Allocation(a.Moves); err == nil && old.Desired == cluster.DesiredRun {
+			spare[a.ID] = true
+		} else if err == nil && a.Desired == cluster.DesiredRun {
+			spare[old.ID] = true
+		}
+	}
+	return spare
 }

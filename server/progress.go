@@ -19,8 +19,9 @@ type watcher struct {
 	id  cluster.DeploymentID
 
 	told  map[cluster.AllocationID]api.InstanceNews
-	state cluster.DeploymentState // told last
-	since time.Time               // of state
+	stuck map[cluster.ProcessType]bool // told that they fit nowhere
+	state cluster.DeploymentState      // told last
+	since time.Time                    // of state
 
 	output *logReader // of the release command; nil if there is none
 	lines  lineWriter
@@ -67,6 +68,7 @@ func (d *deployer) watch(ctx context.Context, r *report, app cluster.AppName, id
 		}
 		select {
 		case <-d.store.Changed(st.Index()):
+		case <-w.tellMisfits(st, x):
 		case <-w.grown:
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -105,6 +107,32 @@ func (w *watcher) tell(st *cluster.State, x *cluster.Deployment) error {
 		}
 	}
 	return nil
+}
+
+// tellMisfits says at once, and once for each process type, that replicas fit nowhere:
+// the deployment waits for room until its deadline. While something of the app ends it
+// may be what makes room. It returns when to look again.
+func (w *watcher) tellMisfits(st *cluster.State, x *cluster.Deployment) <-chan struct{} {
+	list, changed := w.misfits.of(w.app)
+	if x.State != cluster.DeploymentRolling || w.misfits.at() < x.Index {
+		return changed
+	}
+	for a := range st.AllocationsOf(w.app) {
+		if a.Live() && a.Desired != cluster.DesiredRun {
+			return changed
+		}
+	}
+	for _, u := range list {
+		if w.stuck[u.Type] {
+			continue
+		}
+		if w.stuck == nil {
+			w.stuck = map[cluster.ProcessType]bool{}
+		}
+		w.stuck[u.Type] = true
+		w.r.warn(fmt.Sprintf("%s.%d fits nowhere yet: %s", u.Type, u.Slot, strings.Join(u.Reasons, "; ")))
+	}
+	return changed
 }
 
 // turn tells of the deployment's own step, and measures the one before.

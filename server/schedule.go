@@ -32,6 +32,7 @@ func (p *planner) Run(ctx context.Context) error {
 		st := p.store.State()
 		now := time.Now()
 		plan := scheduler.Compute(scheduler.Input{State: st, Routers: p.fleet.statuses(), Now: now.UTC(), LeadingSince: w.since(now, now.Sub(began))})
+		p.misfits.planned(&plan)
 		wait := p.untilNext(plan)
 		if plan.Empty() {
 			futile, last = 0, cluster.Plan{}

@@ -86,7 +86,7 @@ func (s *Server) open(c Config, now time.Time) error {
 			Because("%v", err).WithHint("stop what uses the port, or choose another one with: --listen").Wrap(err)
 	}
 	log := c.Logger.With("component", "server")
-	s.control = &control{cfg: c, oneOffs: &oneOffs{}, log: log, layout: l, sealer: s.trust.sealer, edge: s.trust.edge, self: s.trust.node.ID,
+	s.control = &control{cfg: c, oneOffs: &oneOffs{}, misfits: newMisfits(), log: log, layout: l, sealer: s.trust.sealer, edge: s.trust.edge, self: s.trust.node.ID,
 		public: publicAddress(public.String(), s.listener.Addr()), tenure: newTenure()}
 	if s.book, err = openBook(l.roster(), s.self, log); err != nil {
 		return err
@@ -174,7 +174,7 @@ func (s *Server) compose(c Config, began time.Time) error {
 		Deploys: deployer, Builds: &buildService{deployer},
 		Logs:      &logService{s.control, sessions.Node},
 		Terminals: &terminalService{s.control, assign, sessions.Node},
-		Domains:   &domainService{s.control}, Volumes: &volumeService{s.control}, Events: &eventService{s.control}, Nodes: &nodeService{s.control, fleet.spaces},
+		Domains:   &domainService{s.control}, Volumes: &volumeService{s.control}, Events: &eventService{s.control}, Nodes: &nodeService{s.control, fleet},
 		Tokens: s.tokens, Joins: s.joins, Cluster: &clusterService{s.control, fleet.spaces},
 	}
 	return s.mount(c, services, git, sessions)
