@@ -10,7 +10,10 @@ import (
 )
 
 // buildService implements api.BuildService.
-type buildService struct{ *deployer }
+type buildService struct {
+	*deployer
+	copies *logCopier
+}
 
 // Builds implements api.BuildService.
 func (s *buildService) Builds(ctx context.Context, app cluster.AppName) ([]cluster.Build, error) {
@@ -37,7 +40,11 @@ func (s *buildService) Build(ctx context.Context, app cluster.AppName, id cluste
 
 // BuildLog implements api.BuildService.
 func (s *buildService) BuildLog(ctx context.Context, app cluster.AppName, id cluster.BuildID, w io.Writer) error {
-	if _, err := s.Build(ctx, app, id); err != nil {
+	b, err := s.Build(ctx, app, id)
+	if err != nil {
+		return err
+	}
+	if err := s.copies.need(ctx, b); err != nil {
 		return err
 	}
 	return s.logs.follow(ctx, buildLogName(id), w, func() (bool, <-chan struct{}) {

@@ -154,17 +154,20 @@ func (d *deployer) cancelBuild(id cluster.BuildID) bool {
 	return ok
 }
 
-// interrupted ends the builds that a process before this one began here: what
-// they did went with it.
+// interrupted ends all builds under way: only a leader builds, this one has not begun
+// to, and what others did went with their lead.
 func (d *deployer) interrupted(ctx context.Context, began time.Time) error {
 	st := d.store.State()
 	for app := range st.Apps() {
 		for b := range st.Builds(app.Name) {
-			if b.State.Ended() || b.Node != d.self || !b.CreatedAt.Before(began) {
+			if b.State.Ended() {
 				continue
 			}
-			_, err := d.store.Propose(ctx, store.FinishBuild{By: platform(), ID: b.ID, State: cluster.BuildFailed,
-				Failure: "interrupted by a restart of the server"})
+			why := "the server that built it lost the lead"
+			if b.Node == d.self && b.CreatedAt.Before(began) {
+				why = "interrupted by a restart of the server"
+			}
+			_, err := d.store.Propose(ctx, store.FinishBuild{By: platform(), ID: b.ID, State: cluster.BuildFailed, Failure: why})
 			if err != nil && cluster.KindOf(err) != cluster.KindNotFound {
 				return err
 			}

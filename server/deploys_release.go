@@ -24,11 +24,13 @@ const (
 	releaseTime = time.Hour
 	// reachTime is how long an agent may need to come back: its lease and a reconnect.
 	reachTime = 2 * api.NodeLease
+	// placeTries is how many nodes may be lost one after the other.
+	placeTries = 3
 )
 
 // releaser runs release commands: once per deployment, on any node. It looks at
-// the state alone; that a command was begun is proved by its log's existence, so
-// after a restart it is not run a second time.
+// the state alone; that a command is about to be begun is a command of the store's,
+// so that no server begins it a second time.
 type releaser struct {
 	*deployer
 	assign *assigner
@@ -95,7 +97,12 @@ func releasing(st *cluster.State) map[cluster.DeploymentID]*cluster.Deployment {
 
 // conduct runs one command and records what became of it.
 func (r *releaser) conduct(ctx context.Context, x *cluster.Deployment) {
-	failure := r.attempt(ctx, x)
+	begun, failure := r.begin(ctx, x)
+	if begun {
+		failure = r.attempt(ctx, x)
+	} else if failure == nil {
+		return // the deployment ended meanwhile, or who leads next begins it
+	}
 	if ctx.Err() != nil && failure != nil && failure.Code != codeReleaseInterrupted {
 		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return // cancelled: the state knows; shutting down: the next start sees the log
@@ -115,13 +122,29 @@ func (r *releaser) conduct(ctx context.Context, x *cluster.Deployment) {
 	}
 }
 
-// attempt runs the command once, ever; nil means that it succeeded.
+// begin says in the state that the command is about to be run. It is not begun, without
+// a failure, if that could not be said: the state tells whether it was after all.
+func (r *releaser) begin(ctx context.Context, x *cluster.Deployment) (begun bool, failure *cluster.Failure) {
+	interrupted := &cluster.Failure{Code: codeReleaseInterrupted, Instance: "release.1",
+		Message: "the release command was interrupted: the server that ran it stopped or lost the lead"}
+	if !x.CommandAt.IsZero() {
+		return false, interrupted
+	}
+	_, err := r.store.Propose(ctx, store.BeginCommand{By: platform(), Deployment: x.ID})
+	var e *cluster.Error
+	if errors.As(err, &e) && e.Code == store.CodeCommandBegun {
+		return false, interrupted
+	}
+	return err == nil, nil
+}
+
+// attempt runs the command, which was begun; nil means that it succeeded.
 func (r *releaser) attempt(ctx context.Context, x *cluster.Deployment) *cluster.Failure {
 	fail := func(code, format string, args ...any) *cluster.Failure {
 		return &cluster.Failure{Code: code, Message: fmt.Sprintf(format, args...), Instance: "release.1"}
 	}
 	log, err := r.logs.create(releaseLogName(x.ID))
-	if errors.Is(err, fs.ErrExist) {
+	if errors.Is(err, fs.ErrExist) { // begun by a program that did not yet record it
 		return fail(codeReleaseInterrupted, "the release command was interrupted by a restart of the server")
 	}
 	if err != nil {
@@ -129,15 +152,11 @@ func (r *releaser) attempt(ctx context.Context, x *cluster.Deployment) *cluster.
 		return fail(codeReleaseFailed, "the release command was not run: the server cannot write its log")
 	}
 	defer log.Close()
-	in, node, end, err := r.request(x)
+	in, node, calls, end, err := r.place(ctx, x)
 	if err != nil {
 		return fail(codeReleaseFailed, "the release command was not run: %s", oneLine(err))
 	}
 	defer end()
-	calls, err := r.reach(ctx, node)
-	if err != nil {
-		return fail(codeReleaseFailed, "the release command was not run: %s", oneLine(err))
-	}
 	code, err := calls.Run(ctx, *in, &outputTerminal{out: log})
 	f := fail(codeReleaseFailed, "the release command exited with code %d", code)
 	f.Node, f.ExitCode = node, code
@@ -150,6 +169,24 @@ func (r *releaser) attempt(ctx context.Context, x *cluster.Deployment) *cluster.
 		return nil
 	}
 	return f
+}
+
+// place finds a node for the command and reaches it. One that does not come back in
+// time is down by then: another one is tried, for nothing was sent to it.
+func (r *releaser) place(ctx context.Context, x *cluster.Deployment) (in *api.RunRequest, node cluster.NodeID, calls api.NodeCalls, end func(), err error) {
+	for range placeTries {
+		if in, node, end, err = r.request(x); err != nil {
+			return nil, "", nil, nil, err
+		}
+		if calls, err = r.reach(ctx, node); err == nil {
+			return in, node, calls, end, nil
+		}
+		end()
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, "", nil, nil, err
 }
 
 // reach waits for a node that is up and not connected: after a start of the server

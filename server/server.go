@@ -23,22 +23,23 @@ import (
 // Server is the control plane of one host.
 type Server struct {
 	*control
-	trust    *trust
-	node     atomic.Pointer[identity.Node] // renewed while the server runs
-	ips      []net.IP
-	listener net.Listener
-	dialer   *api.Dialer
-	raft     *store.Transport // nil: this server is alone for good
-	peers    *peering
-	images   Images
-	leader   *leader
-	hooks    *hookServer
-	front    *front
-	tokens   *tokenService
-	joins    *joinService
-	routes   []api.Route
-	ready    chan struct{} // closed by Run when it leads and serves, once
-	started  atomic.Bool   // Run was called
+	trust     *trust
+	node      atomic.Pointer[identity.Node] // renewed while the server runs
+	ips       []net.IP
+	listener  net.Listener
+	dialer    *api.Dialer
+	raft      *store.Transport // nil: this server is alone for good
+	peers     *peering
+	images    Images
+	leader    *leader
+	hooks     *hookServer
+	logCopies *logCopier
+	front     *front
+	tokens    *tokenService
+	joins     *joinService
+	routes    []api.Route
+	ready     chan struct{} // closed by Run when it leads and serves, once
+	started   atomic.Bool   // Run was called
 }
 
 // New opens or bootstraps everything in c.Dir and binds Listen. It starts nothing:
@@ -155,6 +156,8 @@ func (s *Server) compose(c Config, began time.Time) error {
 	git := &gitServer{control: s.control, deployer: deployer, hook: path, pushes: map[string]*push{}}
 	git.copies = &copier{control: s.control, git: git, peers: s.peers, turns: newQueue()}
 	git.copies.serve()
+	s.logCopies = &logCopier{control: s.control, logs: deployer.logs, copies: git.copies}
+	s.logCopies.serve()
 	s.hooks = &hookServer{git: git, listen: listener, remove: remove}
 	keeper := &keeper{control: s.control, deployer: deployer, git: git}
 	sessions := api.NewSessionServer(api.SessionServerConfig{Events: fleet,
@@ -171,7 +174,7 @@ func (s *Server) compose(c Config, began time.Time) error {
 		Apps:      &appService{control: s.control, deployer: deployer, git: git, keeper: keeper},
 		Processes: &processService{control: s.control, deployer: deployer, fleet: fleet},
 		Config:    &configService{s.control, deployer}, Releases: &releaseService{s.control, deployer},
-		Deploys: deployer, Builds: &buildService{deployer},
+		Deploys: deployer, Builds: &buildService{deployer, s.logCopies},
 		Logs:      &logService{s.control, sessions.Node},
 		Terminals: &terminalService{s.control, assign, sessions.Node},
 		Domains:   &domainService{s.control}, Volumes: &volumeService{s.control}, Events: &eventService{s.control}, Nodes: &nodeService{s.control, fleet},
@@ -241,6 +244,7 @@ func (s *Server) Run(ctx context.Context) error {
 		layer{"images", s.images.Run},
 		layer{"copies", s.hooks.git.copies.Run},
 		layer{"image retention", (&holder{s.control, s.images}).Run},
+		layer{"log copies", s.logCopies.Run},
 		layer{"leader", s.leader.Run},
 		layer{"certificate", s.renew},
 		layer{"search", s.search},
