@@ -12,6 +12,7 @@ import (
 	goruntime "runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -36,8 +37,14 @@ type Config struct {
 	Zone    string
 	Version string
 	Labels  map[string]string
+	// Renew takes the host's next identity, which Node returns from then on; nil:
+	// somebody else renews it, as a server of the same process does.
+	Renew func(*identity.Node) error
 	// Address is host:port of the node's port between hosts, "" if it has none.
 	Address string
+	// Listener is that port; nil if it is somebody else's in the same process. Run
+	// closes it.
+	Listener net.Listener
 	// CallAddress is where the node hears hosts that have lost the others, and calls
 	// from when it has itself: the UDP port of this address's number. "" if it does
 	// neither.
@@ -83,7 +90,8 @@ type Agent struct {
 	caller       *caller // nil without CallAddress
 	dialer       *api.Dialer
 	tunnels      *tunnels
-	mirror       *mirror // nil without Apps, and where a server has a registry
+	mirror       *mirror                  // nil without Apps, and where a server has a registry
+	port         atomic.Pointer[api.Port] // nil until Run, and without Config.Listener
 
 	ready     chan struct{} // closed by Run, see Ready
 	met       chan struct{} // closed by the first welcome
@@ -294,6 +302,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		g.Go(func() error { return a.caller.run(ctx) })
 	}
 	g.Go(func() error { return a.keepSession(ctx) })
+	if a.config.Renew != nil {
+		g.Go(func() error { return a.keepCertificate(ctx) })
+	}
+	if a.config.Listener != nil {
+		g.Go(func() error { return a.servePort(ctx) })
+	}
 	g.Go(func() error { return a.space.run(ctx) })
 	g.Go(func() error { return a.announce(ctx) })
 	err := g.Wait()

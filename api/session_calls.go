@@ -82,7 +82,27 @@ func (s *AgentSession) SignEdge(ctx context.Context, csr []byte) ([]byte, error)
 	return callPeer[[]byte](ctx, s.server, "edge.sign", csr)
 }
 
+// RenewCertificate asks for the node's next certificate: csr is a request (DER) for
+// its new key. The answer is a PEM chain for the node that the session is of, in the
+// role that it has, whatever the request says.
+func (s *AgentSession) RenewCertificate(ctx context.Context, csr []byte) (chainPEM []byte, err error) {
+	return callPeer[[]byte](ctx, s.server, "cert.renew", csr)
+}
+
 var _ ServerCalls = (*AgentSession)(nil)
+
+type callerKey struct{}
+
+// withCaller returns ctx for calls of a node.
+func withCaller(ctx context.Context, node Peer) context.Context {
+	return context.WithValue(ctx, callerKey{}, node)
+}
+
+// callerFrom is the node that makes a call, as its certificate says.
+func callerFrom(ctx context.Context) Peer {
+	p, _ := ctx.Value(callerKey{}).(Peer)
+	return p
+}
 
 // remoteNode is a connected node, for the server's calls.
 type remoteNode struct{ *peer }

@@ -20,7 +20,10 @@ import (
 type SessionServerConfig struct {
 	Events NodeEvents
 	// Calls serves what agents ask of the server.
-	Calls  ServerCalls
+	Calls ServerCalls
+	// Sign answers a node's request for its next certificate: csr is a request (DER)
+	// for its new key, the answer a PEM chain. nil: nobody gets one here.
+	Sign   func(ctx context.Context, node Peer, csr []byte) (chainPEM []byte, err error)
 	Logger *slog.Logger
 }
 
@@ -46,7 +49,11 @@ type serverSession struct {
 // NewSessionServer makes a SessionServer. Its sessions live as long as their
 // Serve calls.
 func NewSessionServer(cfg SessionServerConfig) *SessionServer {
-	return &SessionServer{events: cfg.Events, methods: serverMethods(cfg.Calls),
+	methods := serverMethods(cfg.Calls)
+	if cfg.Sign != nil {
+		methods["cert.renew"] = unary(func(ctx context.Context, csr []byte) ([]byte, error) { return cfg.Sign(ctx, callerFrom(ctx), csr) })
+	}
+	return &SessionServer{events: cfg.Events, methods: methods,
 		log: cfg.Logger.With("component", "session"), sessions: map[cluster.NodeID]*serverSession{}}
 }
 
@@ -82,7 +89,7 @@ func (s *SessionServer) Serve(ctx context.Context, conn net.Conn, from Peer) err
 		return err
 	}
 	hello.Node.Server = from.Role == identity.RoleServer
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(withCaller(ctx, from))
 	defer cancel(nil)
 	session := &serverSession{cancel: cancel, done: make(chan struct{})}
 	defer close(session.done)

@@ -32,7 +32,8 @@ var goodLines = map[string][]string{
 	"volumes": {}, "volumes list": {}, "volumes info": {"data"}, "volumes create": {"extra"}, "volumes attach": {"spare", "/data", "--process=web", "--detach"}, "volumes detach": {"data", "--detach"}, "volumes destroy": {"spare", "--confirm=spare"},
 	"run": {"--", "true"}, "exec": {"web.1", "--", "true"},
 	"nodes": {}, "nodes list": {}, "nodes info": {"node-1"}, "nodes label": {"node-1", "disk=ssd"}, "nodes cordon": {"node-1"}, "nodes drain": {"node-1"},
-	"nodes uncordon": {"node-1"}, "nodes remove": {"node-1", "--yes"}, "token": {}, "token list": {}, "token create": {"--name=ci"}, "token revoke": {"0123456789ab"}, "backup create": {}, "backup restore": {"file"},
+	"nodes uncordon": {"node-1"}, "nodes remove": {"node-1", "--yes"}, "token": {}, "token list": {}, "token create": {"--name=ci"}, "token revoke": {"0123456789ab"}, "join": {}, "join list": {}, "join create": {"--role=agent"}, "join revoke": {"0123456789ab"},
+	"agent": {"--data=agent", "--listen=127.0.0.1:0"}, "backup create": {}, "backup restore": {"file"},
 	"cluster export": {}, "doctor": {}, "trust": {}, "up": {"--data=up"}, "down": {"--data=up"}, "server": {"--data=server", "--listen=127.0.0.1:0", "--http=127.0.0.1:0", "--https=127.0.0.1:0"},
 	"login": {"https://127.0.0.1:1", "--token=" + fakeToken}, "context": {}, "context list": {}, "context use": {"test"},
 	"context add": {"more", "--server=https://127.0.0.1:1", "--token=" + fakeToken}, "context remove": {"test"}, "git remote": {"blog"}, "completion": {"bash"}, "version": {},
@@ -106,7 +107,7 @@ func unless(bad bool, reason string) string {
 }
 
 // paths are fields that take the name of a file or folder of the person's own.
-var paths = []string{"trust --out", "down --data", "up --data", "server --data", "backup restore --data", "doctor --data"}
+var paths = []string{"trust --out", "down --data", "up --data", "server --data", "agent --data", "backup restore --data", "doctor --data"}
 
 // grammars say which hostile values of a field are in truth good ones. Each is the
 // rule that the product itself documents for that field.
@@ -138,6 +139,8 @@ var grammars = map[string]func(string) error{
 	"server --domain":             func(v string) error { return cluster.Hostname(v).Validate() },
 	"server --zone":               func(v string) error { return cluster.ValidateLabel("zone", v) },
 	"server --name":               func(v string) error { return cluster.ValidateLine("name", v) },
+	"agent --zone":                func(v string) error { return cluster.ValidateLabel("zone", v) },
+	"agent --name":                func(v string) error { return cluster.ValidateLine("name", v) },
 	"up --build-network":          isWord,
 	"server --build-network":      isWord,
 	"up --ready-fd":               func(v string) error { _, err := strconv.ParseInt(v, 0, 32); return err },

@@ -17,6 +17,7 @@ import (
 	"paas/agent"
 	"paas/api"
 	"paas/cluster"
+	"paas/identity"
 	"paas/server"
 )
 
@@ -42,8 +43,10 @@ func serverVerb() *verb {
 			&cli.StringFlag{Name: "acme-directory", Usage: "`URL` of another certificate authority"},
 			&cli.StringFlag{Name: "acme-ca", Usage: "`FILE` (PEM) that signs the directory's own TLS"},
 			&cli.BoolFlag{Name: "no-apps", Usage: "run no replicas here: control plane and router only"},
+			joinFlag(),
 		}, append(buildFlags(), logFlags("info")...)...),
-		examples: []string{"paas server --data /var/lib/paas --advertise 192.0.2.10 --domain apps.example.com --zone a --acme-email ops@example.com"}}
+		examples: []string{"paas server --data /var/lib/paas --advertise 192.0.2.10 --domain apps.example.com --zone a --acme-email ops@example.com",
+			"paas server --data /var/lib/paas --advertise 192.0.2.11 --zone b --join 'paas://…'"}}
 }
 
 func runServer(ctx context.Context, in *invocation) error {
@@ -56,6 +59,10 @@ func runServer(ctx context.Context, in *invocation) error {
 		return err
 	}
 	offered, err := in.offers()
+	if err != nil {
+		return err
+	}
+	join, err := in.joinString()
 	if err != nil {
 		return err
 	}
@@ -74,6 +81,9 @@ func runServer(ctx context.Context, in *invocation) error {
 		return err
 	}
 	defer lock.release()
+	if err := in.joinServer(ctx, cfg, join); err != nil {
+		return err
+	}
 	h, err := newHost(cfg, router, apps, offered)
 	if err != nil {
 		return err
@@ -91,6 +101,16 @@ func runServer(ctx context.Context, in *invocation) error {
 	})
 	_ = notify(in.env, "STOPPING=1") // systemd sees the end itself
 	return err
+}
+
+// joinServer lets this host into a cluster, if --join says so and it is in none.
+func (in *invocation) joinServer(ctx context.Context, cfg server.Config, j *identity.JoinString) error {
+	joins, err := in.joins(j, cfg.Dir, identity.RoleServer)
+	if err != nil || !joins {
+		return err
+	}
+	in.out.notef("Joining the cluster of %s …\n", strings.Join(j.Addresses, ", "))
+	return server.Join(ctx, cfg, *j)
 }
 
 // serverConfig turns flags into what server and router are made of.
@@ -173,6 +193,17 @@ func (in *invocation) welcome(ctx context.Context, h *host) error {
 	}
 	in.out.printf("\n  Log in, once, within a day, from any machine that has paas:\n\n    paas login https://%s --ca-fingerprint %s --token %s\n\n",
 		h.server.Address(), fingerprint, token)
+	return in.showJoins(ctx, h)
+}
+
+// showJoins shows how other hosts join, while this one is alone.
+func (in *invocation) showJoins(ctx context.Context, h *host) error {
+	forServer, forAgent, err := h.server.FirstJoins(ctx)
+	if err != nil || forServer == nil {
+		return err
+	}
+	in.out.printf("  Let other hosts join, each with a string of its own (these are good once, for an hour; more: paas join create):\n\n    %s\n\n    %s\n\n",
+		joinCommand(&forServer.Join, shellQuote(forServer.Text)), joinCommand(&forAgent.Join, shellQuote(forAgent.Text)))
 	return nil
 }
 

@@ -23,8 +23,8 @@ func verbs() *verb {
 			sampleVerb(), appsVerb(), deployVerb(), openVerb(),
 			statusVerb(), psVerb(), logsVerb(), releasesVerb(), buildsVerb(), deploymentsVerb(), eventsVerb(),
 			configVerb(), scaleVerb(), restartVerb(), rollbackVerb(), domainsVerb(), volumesVerb(), runVerb(), execVerb(),
-			nodesVerb(), tokenVerb(), backupVerb(), clusterVerb(), doctorVerb(), trustVerb(),
-			upVerb(), downVerb(), serverVerb(), loginVerb(), contextVerb(),
+			nodesVerb(), joinVerb(), tokenVerb(), backupVerb(), clusterVerb(), doctorVerb(), trustVerb(),
+			upVerb(), downVerb(), serverVerb(), agentVerb(), loginVerb(), contextVerb(),
 			gitVerb(), completionVerb(), versionVerb(), helpVerb(),
 			completeVerb(), gitCredentialVerb(), gitHookVerb(), serveStaticVerb(), routesVerb(),
 		}}

@@ -6,10 +6,10 @@ import (
 	"path/filepath"
 )
 
-// writeFile replaces path with data, readable by the owner only. After a crash
+// WriteFile replaces path with data, readable by the owner only. After a crash
 // the file holds either the old bytes or the new ones: temporary file, fsync,
 // rename, fsync of the directory.
-func writeFile(path string, data []byte) (err error) {
+func WriteFile(path string, data []byte) (err error) {
 	dir := filepath.Dir(path)
 	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // 0600
 	if err != nil {

@@ -93,7 +93,7 @@ func (n *Node) Save(dir string) error {
 		return fmt.Errorf("save node %s: %w", n.ID, err)
 	}
 	data := slices.Concat(encodeCertificate(n.cert.Raw), encodeCertificate(n.ca.Raw), encodeKey(n.key))
-	if err := writeFile(filepath.Join(dir, nodeFile), data); err != nil {
+	if err := WriteFile(filepath.Join(dir, nodeFile), data); err != nil {
 		return fmt.Errorf("save node %s: %w", n.ID, err)
 	}
 	return nil

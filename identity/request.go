@@ -55,7 +55,7 @@ func LoadOrCreateKey(path string) (*Key, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("create node key: %w", err)
 	}
-	return k, writeFile(path, encodeKey(k.key))
+	return k, WriteFile(path, encodeKey(k.key))
 }
 
 // Request is the certificate request (DER, PKCS #10). It says nothing but the key,

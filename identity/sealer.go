@@ -51,7 +51,7 @@ func LoadOrCreateSealKey(path string) ([]byte, error) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return nil, fmt.Errorf("create seal key: %w", err)
 		}
-		if err := writeFile(path, []byte(hex.EncodeToString(key)+"\n")); err != nil {
+		if err := WriteFile(path, []byte(hex.EncodeToString(key)+"\n")); err != nil {
 			return nil, fmt.Errorf("create seal key: %w", err)
 		}
 		return key, nil

@@ -259,20 +259,20 @@ func TestFileIsReplacedWhole(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "f")
 	for _, text := range []string{"one", "two"} {
-		if err := writeFile(path, []byte(text)); err != nil {
+		if err := WriteFile(path, []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if got, err := os.ReadFile(path); err != nil || string(got) != "two" {
 		t.Errorf("read %q, %v", got, err)
 	}
-	if err := writeFile(filepath.Join(dir, "none", "f"), nil); err == nil {
+	if err := WriteFile(filepath.Join(dir, "none", "f"), nil); err == nil {
 		t.Error("wrote into a directory that is not there")
 	}
 	if err := os.Mkdir(filepath.Join(dir, "d"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeFile(filepath.Join(dir, "d"), []byte("x")); err == nil {
+	if err := WriteFile(filepath.Join(dir, "d"), []byte("x")); err == nil {
 		t.Error("replaced a directory")
 	}
 	entries, err := os.ReadDir(dir)

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"crypto/sha256"
-	"fmt"
 	"net"
 	"time"
 
@@ -125,6 +124,24 @@ func (s *joinService) Join(ctx context.Context, in api.JoinRequest) (*api.Joined
 	return &api.Joined{Node: out.Node, Chain: string(chain), Cluster: st.Settings().ID, Domain: st.Settings().Domain, Roster: *st.Roster()}, nil
 }
 
+// renew signs an agent's next certificate: for the node and the role that the session's
+// certificate says, and for no node that the cluster does not know. Servers have the
+// authority's key and renew their own.
+func (s *joinService) renew(ctx context.Context, node api.Peer, csr []byte) ([]byte, error) {
+	st, err := s.store.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n, err := st.Node(node.ID)
+	if err != nil {
+		return nil, err
+	}
+	if node.Role != identity.RoleAgent || n.Server {
+		return nil, cluster.Errorf(cluster.KindForbidden, "role", "node %s gets no certificate", n.Name).Because("only an agent is given one here, as the agent that it is")
+	}
+	return s.authority.SignNode(csr, n.ID, identity.RoleAgent, nil, time.Now())
+}
+
 // joining is the record of the host that asks. Its ID is drawn here: nobody joins
 // as somebody.
 func joining(in api.JoinRequest) (cluster.Node, error) {
@@ -151,32 +168,28 @@ func certificateIPs(in api.JoinRequest) []net.IP {
 	return ips
 }
 
-// firstHosts are the join strings of a cluster that is one host alone, one for
-// servers and one for agents; none when there are more hosts already.
-func (s *joinService) firstHosts(ctx context.Context) (forServer, forAgent string, err error) {
+// first makes the join strings of a cluster that is one host alone, one for a server
+// and one for an agent; nil when there are more hosts already.
+func (s *joinService) first(ctx context.Context) (forServer, forAgent *api.NewJoin, err error) {
 	st, err := s.store.Read(ctx)
 	if err != nil {
-		return "", "", err
+		return nil, nil, err
 	}
 	for n := range st.Nodes() {
 		if n.ID != s.self {
-			return "", "", nil
+			return nil, nil, nil
 		}
 	}
 	for j := range st.Joins() {
 		if !j.Used() && j.CreatedBy == platform().Actor { // shown by a start before this one
 			if err := s.RevokeJoin(ctx, j.ID); err != nil {
-				return "", "", err
+				return nil, nil, err
 			}
 		}
 	}
-	var texts [2]string
-	for i, role := range []identity.Role{identity.RoleServer, identity.RoleAgent} {
-		j, err := s.create(ctx, api.CreateJoin{Role: role, TTL: defaultJoinLife})
-		if err != nil {
-			return "", "", fmt.Errorf("create join string: %w", err)
-		}
-		texts[i] = j.Text
+	if forServer, err = s.create(ctx, api.CreateJoin{Role: identity.RoleServer, TTL: defaultJoinLife}); err != nil {
+		return nil, nil, err
 	}
-	return texts[0], texts[1], nil
+	forAgent, err = s.create(ctx, api.CreateJoin{Role: identity.RoleAgent, TTL: defaultJoinLife})
+	return forServer, forAgent, err
 }

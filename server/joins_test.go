@@ -196,18 +196,18 @@ func TestJoinStringsAreMadeWithinLimits(t *testing.T) {
 func TestFirstHostsStringsAreShownWhileItIsAlone(t *testing.T) {
 	h := newHost(t)
 	ctx := t.Context()
-	if _, _, err := h.server.joins.firstHosts(ctx); err != nil {
+	if _, _, err := h.server.FirstJoins(ctx); err != nil {
 		t.Fatal(err)
 	}
-	forServer, forAgent, err := h.server.joins.firstHosts(ctx)
+	forServer, forAgent, err := h.server.FirstJoins(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if joins, err := h.client.Joins(ctx); err != nil || len(joins) != 2 {
 		t.Errorf("strings that nobody used pile up: %+v, %v", joins, err)
 	}
-	for role, text := range map[identity.Role]string{identity.RoleServer: forServer, identity.RoleAgent: forAgent} {
-		j, err := identity.ParseJoinString(text)
+	for role, made := range map[identity.Role]*api.NewJoin{identity.RoleServer: forServer, identity.RoleAgent: forAgent} {
+		j, err := identity.ParseJoinString(made.Text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,8 +215,8 @@ func TestFirstHostsStringsAreShownWhileItIsAlone(t *testing.T) {
 			t.Errorf("the string for a role %s: %v", role, err)
 		}
 	}
-	if forServer, forAgent, err = h.server.joins.firstHosts(ctx); forServer != "" || forAgent != "" || err != nil {
-		t.Errorf("strings are shown in a cluster of several hosts: %q %q %v", forServer, forAgent, err)
+	if forServer, forAgent, err = h.server.FirstJoins(ctx); forServer != nil || forAgent != nil || err != nil {
+		t.Errorf("strings are shown in a cluster of several hosts: %v %v %v", forServer, forAgent, err)
 	}
 }
 

@@ -148,6 +148,8 @@ func (s *Server) compose(c Config, began time.Time) error {
 	if err != nil {
 		return err
 	}
+	s.tokens = &tokenService{s.control}
+	s.joins = &joinService{control: s.control, authority: s.trust.authority}
 	ev := newEvidence()
 	assign := newAssigner(s.control)
 	fleet := newFleet(s.control, assign, ev, s.welcome)
@@ -161,15 +163,13 @@ func (s *Server) compose(c Config, began time.Time) error {
 	s.hooks = &hookServer{git: git, listen: listener, remove: remove}
 	keeper := &keeper{control: s.control, deployer: deployer, git: git}
 	sessions := api.NewSessionServer(api.SessionServerConfig{Events: fleet,
-		Calls: &nodeCalls{control: s.control, assign: assign}, Logger: c.Logger})
+		Calls: &nodeCalls{control: s.control, assign: assign}, Sign: s.joins.renew, Logger: c.Logger})
 	releaser := &releaser{deployer: deployer, assign: assign, node: sessions.Node}
 	planner := &planner{control: s.control, fleet: fleet}
 	disks := &diskWatch{control: s.control, spaces: fleet.spaces, stop: deployer.stopBuilds, trim: keeper.trim}
 	s.leader = &leader{control: s.control, trust: s.trust, deployer: deployer, fleet: fleet, began: began, loops: []layer{
 		{"servers", (&members{s.control, s.peers}).Run}, {"scheduler", planner.Run}, {"leases", fleet.leases}, {"release commands", releaser.Run}, {"retention", keeper.Run}, {"space", disks.Run},
 	}}
-	s.tokens = &tokenService{s.control}
-	s.joins = &joinService{control: s.control, authority: s.trust.authority}
 	services := api.Services{
 		Apps:      &appService{control: s.control, deployer: deployer, git: git, keeper: keeper},
 		Processes: &processService{control: s.control, deployer: deployer, fleet: fleet},
@@ -373,4 +373,10 @@ func (s *Server) OneTimeToken(ctx context.Context) (string, error) {
 		return "", nil
 	}
 	return s.tokens.once(ctx)
+}
+
+// FirstJoins makes join strings for the next hosts of a cluster that is this host
+// alone, to be shown on the server's own console; nil when there are others.
+func (s *Server) FirstJoins(ctx context.Context) (forServer, forAgent *api.NewJoin, err error) {
+	return s.joins.first(ctx)
 }
