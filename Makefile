@@ -66,6 +66,7 @@ fmt:
 
 bench-router:
 	go test -run xxx -bench . -benchtime 2s ./router
+	go test -run xxx -bench Tunnel -benchtime 2s ./agent
 
 bench-deploy: build ## what people wait for and what an idle host costs, beside the same by hand
 	go test -run xxx -bench 'Propose|Raw' -benchtime 2s ./store

@@ -28,6 +28,7 @@ const (
 // port.
 type twoEnds struct {
 	reach
+	dialer  *api.Dialer
 	far     *tunnels
 	port    *api.Port
 	address string
@@ -106,7 +107,7 @@ func newTwoEnds(t testing.TB, role identity.Role, most int) *twoEnds {
 		}
 	})
 	d := &api.Dialer{Node: node(nearNode, role), Addresses: func(cluster.NodeID) []string { return []string{e.address} }}
-	e.reach = reach{d.Dial}
+	e.dialer, e.reach = d, reach{d.Dial}
 	return e
 }
 

@@ -43,6 +43,8 @@ type Dialer struct {
 	Node func() *identity.Node
 	// Addresses returns where a node may be, host:port, likeliest first.
 	Addresses func(cluster.NodeID) []string
+	// Sessions shortens handshakes with nodes that were met before; nil shortens none.
+	Sessions tls.ClientSessionCache
 	// Met is told who was found at an address that was believed to be another's; nil
 	// does not care.
 	Met func(id cluster.NodeID, address string)
@@ -156,7 +158,11 @@ func (d *Dialer) dialAt(ctx context.Context, address string, id cluster.NodeID, 
 	if err != nil {
 		return nil, err
 	}
-	conn := tls.Client(raw, d.Node().NodeConfig(id, alpn))
+	cfg := d.Node().NodeConfig(id, alpn)
+	if d.Sessions != nil {
+		cfg.ClientSessionCache, cfg.ServerName = d.Sessions, string(id) // by whom they are found
+	}
+	conn := tls.Client(raw, cfg)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close() // it is no connection
 		var other *identity.WrongNodeError
