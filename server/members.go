@@ -64,8 +64,7 @@ func (m *members) pass(ctx context.Context, st *cluster.State) (pending bool, er
 		switch {
 		case !in:
 			pending = true
-			m.log.Info("server comes into the group", "node", n.Name)
-			errs = append(errs, m.store.AddServer(ctx, n.ID, store.Learner))
+			errs = append(errs, m.admit(ctx, n))
 		case voting == store.Learner:
 			pending = true
 			errs = append(errs, m.promote(ctx, n))
@@ -101,6 +100,17 @@ func (m *members) upgrade(ctx context.Context, st *cluster.State) error {
 	}
 	_, err := m.store.Propose(ctx, store.RaiseFeatureLevel{By: platform(), Level: cluster.FeatureLevel})
 	return err
+}
+
+// admit makes a server a learner once it answers: until then it starts.
+func (m *members) admit(ctx context.Context, n cluster.Member) error {
+	asking, cancel := context.WithTimeout(ctx, memberTries)
+	defer cancel()
+	if _, err := m.peers.positionOf(asking, n.ID); err != nil {
+		return nil //nolint:nilerr // it is asked again
+	}
+	m.log.Info("server comes into the group", "node", n.Name)
+	return m.store.AddServer(ctx, n.ID, store.Learner)
 }
 
 // promote lets a learner vote once it has all that was committed when it was asked.

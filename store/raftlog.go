@@ -38,13 +38,16 @@ func newRaftLog(logger *slog.Logger) hclog.Logger {
 	return &raftLog{logger: logger.With("component", "raft"), said: &said{last: map[string]time.Time{}}}
 }
 
-// routine lists warnings that are the normal course of a start or an election: two
-// that stand at once, one that was cut off and has fallen behind.
+// routine lists warnings that are the normal course of a start, a join or an election:
+// two that stand at once, one that was cut off and has fallen behind, one that has
+// nothing yet.
 var routine = []string{
 	"heartbeat timeout reached, starting election",
 	"Election timeout reached, restarting election",
 	"no known peers, aborting election",
 	"skipping application of old log",
+	"failed to get previous log",
+	"appendEntries rejected, sending older logs",
 	"new leader elected, stepping down",
 	"duplicate requestVote from",
 	"rejecting vote request since we have a leader",
