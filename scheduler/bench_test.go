@@ -8,16 +8,19 @@ import (
 )
 
 // big is a cluster of 1000 nodes in 3 zones and 1000 apps of 10 replicas.
-func big() *sim {
+func big() *sim { return clusterOf(1000, 1000) }
+
+// clusterOf is a cluster of so many nodes in 3 zones and apps of 10 replicas.
+func clusterOf(nodes, apps int) *sim {
 	s := newSim(nil)
 	d := s.state.Draft(1)
-	for i := range 1000 {
+	for i := range nodes {
 		d.PutNode(cluster.Node{
 			ID: cluster.NodeID(fmt.Sprintf("%016x", i)), Zone: fmt.Sprintf("z%d", i%3), Apps: true, Router: i < 10,
 			State: cluster.NodeUp, MemoryBytes: 16 << 30, CPUMilli: 16000,
 		})
 	}
-	for i := range 1000 {
+	for i := range apps {
 		name := cluster.AppName(fmt.Sprintf("app-%d", i))
 		d.PutApp(cluster.App{Name: name, Formation: formation{"web": 8, "worker": 2}, Current: 1, Latest: 1})
 		d.PutRelease(cluster.Release{App: name, Version: 1, State: cluster.ReleaseSucceeded, Processes: map[cluster.ProcessType]cluster.Process{
@@ -46,6 +49,14 @@ func (s *sim) populate() cluster.Plan {
 }
 
 func BenchmarkCompute(b *testing.B) {
+	b.Run("settled, 200 nodes and 5000 replicas", func(b *testing.B) {
+		s := clusterOf(200, 500)
+		s.populate()
+		in := s.input()
+		for b.Loop() {
+			Compute(in)
+		}
+	})
 	b.Run("settled", func(b *testing.B) {
 		s := big()
 		s.populate()
