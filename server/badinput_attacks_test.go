@@ -76,6 +76,11 @@ var bodies = map[string]string{
 	"rollback":      `{"to":1}`,
 	"backup":        `{"passphrase":"correct horse"}`,
 	"deploy":        `{"image":"busybox:latest"}`,
+	"create-volume": `{"name":"data","node":"node-1"}`,
+	"attach-volume": `{"process":"web","path":"/data"}`,
+	"update-node":   `{"schedule":"cordoned","set_labels":{"disk":"ssd"},"unset_labels":["old"]}`,
+	"create-join":   `{"role":"agent","ttl_ns":3600000000000}`,
+	"join":          `{"id":"000000000000","secret":"s","csr":"","role":"agent","name":"n","zone":"a","address":"10.0.0.1:7443"}`,
 }
 
 // tamed says why value may stand in field after all; "" if it may not.
@@ -88,6 +93,10 @@ func tamed(a *attack) string {
 		return "as if it were not there"
 	case (a.field == "path app" || a.field == "query app" || key == "create-app body.name" || key == "create-token body.apps[0]") && isText && cluster.AppName(text).Validate() == nil:
 		return "apps may be named so"
+	case (a.field == "path volume" || key == "create-volume body.name") && isText && cluster.VolumeName(text).Validate() == nil:
+		return "volumes may be named so"
+	case key == "create-volume body.node" && (text == "" || a.value == `json ""`), key == "create-join body.ttl_ns" && a.value == "json 0":
+		return "documented as the default"
 	case (key == "add-domain body.host" || a.field == "path host") && cluster.Hostname(text).Validate() == nil:
 		return "hosts may be named so"
 	case key == "change-config body.set key" && cluster.ValidateConfigKey(text) == nil:
