@@ -111,9 +111,8 @@ func (c *copier) pass(ctx context.Context, st *cluster.State, done map[cluster.A
 		}
 		done[app.Name] = now
 	}
-	gone := func(name cluster.AppName, _ wanted) bool { _, err := st.App(name); return err != nil }
 	before := len(done)
-	maps.DeleteFunc(done, gone)
+	maps.DeleteFunc(done, func(name cluster.AppName, _ wanted) bool { _, err := st.App(name); return err != nil })
 	if len(done) < before {
 		errs = append(errs, c.git.sweep(ctx))
 	}

@@ -132,3 +132,104 @@ func TestCopiesHealAndEnd(t *testing.T) {
 		t.Errorf("a new app inherits %s", refs)
 	}
 }
+
+// TestLeadChangesDuringAPush: who lost the lead acknowledges nothing; the branch goes
+// where the next leader says that the release went.
+func TestLeadChangesDuringAPush(t *testing.T) {
+	g := newGroup(t, 3)
+	first, others := g.leader()
+	g[first].createApp("blog")
+	c := newClone(g[others[0]], "blog")
+	hash := c.commit(procfile("web: boot gate\n"))
+	out := &syncBuffer{}
+	push := c.command(t.Context(), out, "push", "paas", "main")
+	if err := push.Start(); err != nil {
+		t.Fatal(err)
+	}
+	g.await("the push rolls out", func() bool { return strings.Contains(out.String(), "Rolling out v1") })
+	if err := g[first].server.store.Step(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := push.Wait(); err == nil {
+		t.Errorf("a server that does not lead acknowledged a push:\n%s", out)
+	}
+	g.await("another leads", func() bool { now, _ := g[first].server.tenure.now(); return now == nil })
+	next, _ := g.leader()
+	if refs := c.refs(); refs != "" {
+		t.Errorf("the branch moved before its release served: %s", refs)
+	}
+	for _, h := range g {
+		h.agent.release("gate")
+	}
+	if x := g[next].deployment("blog"); x.State != cluster.DeploymentSucceeded {
+		t.Fatalf("the deployment has %s: %+v", x.State, x.Failure)
+	}
+	contains(t, c.refs(), hash+"\trefs/heads/main")
+	contains(t, c.must("push", "paas", "main"), "Everything up-to-date")
+	g.awaitCopies("blog", "refs/heads/main", hash)
+}
+
+// TestPushWithoutAMajorityIsRefused: and leaves nothing that a later leader serves.
+func TestPushWithoutAMajorityIsRefused(t *testing.T) {
+	g := newGroup(t, 3)
+	first, others := g.leader()
+	g[first].createApp("blog")
+	c := newClone(g[first], "blog")
+	one := c.commit(procfile("web: ok\n"))
+	c.must("push", "paas", "main")
+	g.awaitCopies("blog", "refs/heads/main", one)
+	for _, at := range others {
+		g[at].stop()
+	}
+	c.commit(procfile("web: ok\nworker: ok\n"))
+	if out, err := c.git("push", "paas", "main", "main:feature"); err == nil {
+		t.Errorf("a push that one of three servers has was acknowledged:\n%s", out)
+	}
+	for _, at := range others {
+		g[at].start()
+	}
+	g.leader()
+	c.retarget(g[others[0]], "blog")
+	if refs := c.refs(); strings.Contains(refs, "feature") || !strings.Contains(refs, one+"\trefs/heads/main") {
+		t.Errorf("refs:\n%s", refs)
+	}
+	two := strings.TrimSpace(c.must("rev-parse", "HEAD"))
+	contains(t, c.must("push", "paas", "main", "main:feature"), "v2 is live")
+	g.awaitCopies("blog", "refs/heads/feature", two)
+}
+
+// TestAcknowledgedPushesAreNeverLost with any one server dead, whichever was when.
+func TestAcknowledgedPushesAreNeverLost(t *testing.T) {
+	g := newGroup(t, 3)
+	g[0].listen = g[0].server.Addr().String()
+	at, _ := g.leader()
+	g[at].createApp("blog")
+	c := newClone(g[at], "blog")
+	want := map[string]string{}
+	for round := range 6 {
+		leader, others := g.leader()
+		c.retarget(g[others[round%len(others)]], "blog")
+		hash := c.commit(map[string]string{"Procfile": "web: ok\n", "round": strings.Repeat("x", round)})
+		branch := []string{"main", "feature", "other"}[round%3]
+		g.await("the push is acknowledged", func() bool { // an election may come between
+			out, err := c.git("push", "-f", "paas", "HEAD:refs/heads/"+branch)
+			return err == nil || strings.Contains(out, "nothing left to deploy")
+		})
+		want["refs/heads/"+branch] = hash
+		dead := g[[]int{leader, others[0], others[1]}[(round/2)%3]]
+		dead.stop()
+		for _, h := range g {
+			if h.stop == nil {
+				continue
+			}
+			refs := c.retarget(h, "blog").refs()
+			for ref, hash := range want {
+				contains(t, refs, hash+"\t"+ref)
+			}
+		}
+		dead.start()
+	}
+	for ref, hash := range want {
+		g.awaitCopies("blog", ref, hash)
+	}
+}

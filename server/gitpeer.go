@@ -201,6 +201,9 @@ func (c *copier) take(ctx context.Context, repo string, head packHead, pack io.R
 		return fmt.Errorf("keep objects: %w", err)
 	}
 	if !c.git.complete(ctx, repo, tips) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		return fmt.Errorf("%w: objects are missing", errDamaged)
 	}
 	return nil

@@ -16,15 +16,23 @@ import (
 // for disks and locks the registry.
 const retainPause = 30 * time.Second
 
-// keeper drops what the state does not name any more: git repositories and logs. It looks at the newest state only, so it repairs what a crash left.
+// keeper drops what the state does not name any more, on every server: git
+// repositories and logs. It looks at the newest state only, so it repairs what a
+// crash left.
 type keeper struct {
 	*control
 	deployer *deployer
 	git      *gitServer
 }
 
-// Run drops while this server leads.
+// Run drops until ctx ends. It begins when the state is as new as what lies on the
+// disk: an older one does not name what came after it.
 func (k *keeper) Run(ctx context.Context) error {
+	select {
+	case <-k.caughtUp:
+	case <-ctx.Done():
+		return nil
+	}
 	for {
 		st := k.store.State()
 		wait := time.Hour

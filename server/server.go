@@ -34,6 +34,7 @@ type Server struct {
 	leader    *leader
 	hooks     *hookServer
 	logCopies *logCopier
+	keeper    *keeper
 	front     *front
 	tokens    *tokenService
 	joins     *joinService
@@ -162,13 +163,14 @@ func (s *Server) compose(c Config, began time.Time) error {
 	s.logCopies.serve()
 	s.hooks = &hookServer{git: git, listen: listener, remove: remove}
 	keeper := &keeper{control: s.control, deployer: deployer, git: git}
+	s.keeper = keeper
 	sessions := api.NewSessionServer(api.SessionServerConfig{Events: fleet,
 		Calls: &nodeCalls{control: s.control, assign: assign}, Sign: s.joins.renew, Logger: c.Logger})
 	releaser := &releaser{deployer: deployer, assign: assign, node: sessions.Node}
 	planner := &planner{control: s.control, fleet: fleet}
 	disks := &diskWatch{control: s.control, spaces: fleet.spaces, stop: deployer.stopBuilds, trim: keeper.trim}
 	s.leader = &leader{control: s.control, trust: s.trust, deployer: deployer, fleet: fleet, began: began, loops: []layer{
-		{"servers", (&members{s.control, s.peers}).Run}, {"scheduler", planner.Run}, {"leases", fleet.leases}, {"release commands", releaser.Run}, {"retention", keeper.Run}, {"space", disks.Run},
+		{"servers", (&members{s.control, s.peers}).Run}, {"scheduler", planner.Run}, {"leases", fleet.leases}, {"release commands", releaser.Run}, {"space", disks.Run},
 	}}
 	services := api.Services{
 		Apps:      &appService{control: s.control, deployer: deployer, git: git, keeper: keeper},
@@ -245,6 +247,7 @@ func (s *Server) Run(ctx context.Context) error {
 		layer{"copies", s.hooks.git.copies.Run},
 		layer{"image retention", (&holder{s.control, s.images}).Run},
 		layer{"log copies", s.logCopies.Run},
+		layer{"retention", s.keeper.Run},
 		layer{"leader", s.leader.Run},
 		layer{"certificate", s.renew},
 		layer{"search", s.search},
