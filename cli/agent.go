@@ -68,6 +68,7 @@ func runAgent(ctx context.Context, in *invocation) error {
 	if err := in.engineFor(ctx, s.dir); err != nil {
 		return err
 	}
+	goFirst()
 	lock, err := lockData(s.dir)
 	if err != nil {
 		return err

@@ -76,6 +76,7 @@ func runServer(ctx context.Context, in *invocation) error {
 	if err := in.engineFor(ctx, cfg.Dir); err != nil {
 		return err // images are built here even without apps
 	}
+	goFirst()
 	lock, err := lockData(cfg.Dir)
 	if err != nil {
 		return err

@@ -19,8 +19,12 @@ const (
 	gitSeconds = 15 * 60
 )
 
-// boundGit sets the limits of a child. They hold from then on.
+// boundGit sets the limits of a child. They hold from then on. It has no part in the
+// server's own priority.
 func boundGit(pid int) error {
+	if err := unix.Setpriority(unix.PRIO_PROCESS, pid, 0); err != nil {
+		return err
+	}
 	data := uint64(gitData)
 	var host unix.Sysinfo_t
 	if unix.Sysinfo(&host) == nil {

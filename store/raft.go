@@ -29,7 +29,7 @@ const (
 	// The defaults of contract: half of Consul's production values, twice and more
 	// the fsync of a busy disk.
 	defaultTimeout = 300 * time.Millisecond
-	defaultLease   = 150 * time.Millisecond
+	defaultLease   = 300 * time.Millisecond
 	defaultCommit  = 20 * time.Millisecond
 	// aloneTimeout is how often a server that is alone looks whether it still leads:
 	// each look wakes an idle host. Nobody waits for it, see hasten.
