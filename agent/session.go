@@ -40,6 +40,9 @@ func (a *Agent) keepSession(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if api.WasRemoved(err) {
+			a.fence()
+		}
 		if time.Since(begun) >= sessionSound {
 			wait, warned, since = redialFirst, false, time.Now()
 		}
@@ -54,6 +57,19 @@ func (a *Agent) keepSession(ctx context.Context) error {
 		wait = min(2*wait, redialLimit)
 	}
 	return nil
+}
+
+// fence ends what has volumes when the cluster has removed this node, for good: an
+// agent that starts again does not begin it anew.
+func (a *Agent) fence() {
+	set := a.reconciler.fence()
+	if set == nil {
+		return
+	}
+	a.log.Warn("this node was removed from the cluster; replicas with volumes end, their data stays")
+	if err := a.memory.saveAssignments(set); err != nil {
+		a.log.Error("assignments not saved; a restart would begin from older ones", "err", err)
+	}
 }
 
 // session has one session with one server, from dial to end.

@@ -104,7 +104,8 @@ func (r *replica) evict(ctx context.Context, a api.Assignment) error {
 }
 
 // fence ends what has volumes, for this node is no member of the cluster any more.
-// Their data stays. The set that is left is what the agent has from now on.
+// Their data stays. The set that is left is what the agent has from now on; nil if
+// nothing has to end.
 func (m *reconciler) fence() *api.AssignmentSet {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -114,10 +115,15 @@ func (m *reconciler) fence() *api.AssignmentSet {
 	left := *m.set
 	left.Assignments = slices.Clone(m.set.Assignments)
 	left.Destroyed = nil // nobody may ask for it any more
+	ends := 0
 	for i := range left.Assignments {
-		if a := &left.Assignments[i]; len(a.Mounts) > 0 {
+		if a := &left.Assignments[i]; len(a.Mounts) > 0 && a.Desired != cluster.DesiredStop {
 			a.Desired = cluster.DesiredStop
+			ends++
 		}
+	}
+	if ends == 0 {
+		return nil
 	}
 	m.set = &left
 	wake(m.dirty)

@@ -154,6 +154,9 @@ func (p *Port) route(conn *tls.Conn) {
 	peer, err := p.admit(conn.ConnectionState(), p.Protocols[i].Roles)
 	if err != nil {
 		p.log.Warn("connection was refused", "remote", conn.RemoteAddr().String(), "protocol", alpn, "node", string(peer.ID), "err", err)
+		if alpn == ALPNSession && WasRemoved(err) {
+			bidFarewell(conn)
+		}
 		_ = conn.Close() // the log has the reason; strangers learn nothing
 		return
 	}
@@ -197,7 +200,7 @@ func (p *Port) admit(cs tls.ConnectionState, roles []identity.Role) (Peer, error
 	case err != nil:
 		return peer, err
 	case p.Refused != nil && p.Refused(id):
-		return peer, cluster.Errorf(cluster.KindForbidden, "removed", "the node was removed from the cluster")
+		return peer, errRemoved
 	case len(roles) > 0 && !slices.Contains(roles, role):
 		return peer, cluster.Errorf(cluster.KindForbidden, "role", "a node of role %s may not speak this protocol", role)
 	}

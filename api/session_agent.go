@@ -49,7 +49,8 @@ type AgentSession struct {
 // *cluster.Error. On an error cfg.Conn is closed; else call Run or Close.
 func NewAgentSession(ctx context.Context, cfg SessionConfig) (*AgentSession, error) {
 	log := cfg.Logger.With("component", "session")
-	mux, err := yamux.Client(cfg.Conn, yamuxConfig(log))
+	conn := &listeningConn{Conn: cfg.Conn}
+	mux, err := yamux.Client(conn, yamuxConfig(log))
 	if err != nil {
 		_ = cfg.Conn.Close()
 		return nil, fmt.Errorf("open session: %w", err)
@@ -61,6 +62,9 @@ func NewAgentSession(ctx context.Context, cfg SessionConfig) (*AgentSession, err
 		wake: make(chan struct{}, 1)}
 	if err := s.greet(ctx, cfg.Hello); err != nil {
 		_ = mux.Close()
+		if conn.removed.Load() {
+			return nil, errRemoved
+		}
 		return nil, err
 	}
 	return s, nil

@@ -135,11 +135,27 @@ func (c RemoveNode) apply(d *cluster.Draft) (Outcome, error) {
 		return Outcome{}, cluster.Conflict("node_busy", "node %s cannot be removed yet", n.Name).Because("it runs %d replicas", live).
 			WithHint("move them away first: paas nodes drain " + n.Name + " --watch")
 	}
+	if err := c.dataBehind(s, n); err != nil {
+		return Outcome{}, err
+	}
 	c.sweep(d)
 	d.RemoveNode(n.ID)
 	d.PutRemoved(cluster.Removed{Node: n.ID, Name: n.Name, At: c.At, Until: c.Until})
 	c.event(d, cluster.Event{Action: "node.removed", Target: string(n.ID), Text: fmt.Sprintf("node %s removed", n.Name)})
 	return Outcome{Node: n.ID}, nil
+}
+
+// dataBehind refuses to leave data of volumes behind by accident: nobody in the
+// cluster reaches it any more. Nothing of it is removed, with Force either.
+func (c RemoveNode) dataBehind(s *cluster.State, n *cluster.Node) error {
+	for v := range s.Volumes() {
+		if v.Node == n.ID && v.Written && !v.Destroyed && !c.Force {
+			return cluster.Conflict("node_volumes", "node %s cannot be removed yet", n.Name).
+				Because("it has the data of volume %s of app %s, which nobody would reach any more", v.Name, v.App).
+				WithHint("save what is needed, and remove it all the same with --force; the data stays on its disk")
+		}
+	}
+	return nil
 }
 
 // anotherServer reports whether there is a server other than that of ID id.

@@ -177,6 +177,19 @@ func TestVolumesOutliveTheirApp(t *testing.T) {
 	}
 }
 
+func TestANodeIsNotRemovedFromUnderItsData(t *testing.T) {
+	r := withVolume(t)
+	r.must(attach(4), putWeb(5, 1, nodeA))
+	a := onlyAllocation(t, r)
+	r.must(seen(6, nodeA, a.ID, cluster.AllocationHealthy), SetNodeState{By: by(7), ID: nodeA, State: cluster.NodeDown})
+	r.refuse(RemoveNode{By: by(8), ID: nodeA, Until: by(99).At}, cluster.KindConflict, "node_volumes")
+	r.must(RemoveNode{By: by(9), ID: nodeA, Until: by(99).At, Force: true})
+	if v := r.volume("data"); v.Node != nodeA || !v.Attached() {
+		t.Errorf("volume is %+v", v)
+	}
+	r.must(DetachVolume{By: by(10), App: "blog", Name: "data"}, DestroyVolume{By: by(11), App: "blog", Name: "data"})
+}
+
 func TestFirstFormationOfATypeWithAVolumeIsOne(t *testing.T) {
 	r := withApp(t)
 	r.must(CreateVolume{By: by(2), App: "blog", Name: "data"}, attach(3),

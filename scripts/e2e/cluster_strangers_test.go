@@ -212,6 +212,8 @@ func (f *fleet) letIn(m *member, n *identity.Node, alpn string) string {
 	k, err := conn.Read(got)
 	var slow net.Error
 	switch {
+	case strings.HasPrefix(string(got[:k]), "paas: this node was removed"): // a refusal in words
+		return ""
 	case k > 0:
 		return fmt.Sprintf("it answered %q", got[:k])
 	case errors.As(err, &slow) && slow.Timeout():
