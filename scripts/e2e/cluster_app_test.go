@@ -5,12 +5,14 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -32,7 +34,10 @@ type replicaLine struct {
 // tree.
 func (f *fleet) deployProbe(app string, replicas int) string {
 	f.t.Helper()
+	t := f.t
+	f.t = f.root // the work tree outlives the step that makes it
 	dir := f.repo("probe")
+	f.t = t
 	f.must(dir, "apps", "create", app)
 	f.push(dir)
 	f.must(dir, "scale", fmt.Sprintf("web=%d", replicas))
@@ -113,29 +118,60 @@ func skew(list []replicaLine, zones ...string) int {
 	return counts[len(counts)-1] - counts[0]
 }
 
-// answering asks through a router until it has met n replicas or has asked often
-// enough; it returns the containers that answered.
-func answering(h *host, app string, n int) []string {
+// answering asks through the routers of all hosts, several times each, and returns
+// the containers that answered. One router alone prefers the replicas of its zone.
+func (f *fleet) answering(app string, times int) []string {
+	var mu sync.Mutex
+	var work sync.WaitGroup
 	met := map[string]bool{}
-	for range 12 * n {
-		if _, body := h.get("https://" + app + ".localhost/"); body != "" {
-			if found := regexp.MustCompile(`host=(\S+)`).FindStringSubmatch(body); found != nil {
-				met[found[1]] = true
+	for _, m := range f.members {
+		if !m.running() {
+			continue
+		}
+		c := f.through(m).client
+		work.Go(func() {
+			defer c.CloseIdleConnections()
+			for range times {
+				id := whoAnswers(c, app)
+				mu.Lock()
+				met[id] = true
+				mu.Unlock()
 			}
-		}
-		if len(met) == n {
-			break
-		}
+		})
 	}
+	work.Wait()
+	delete(met, "")
 	return slices.Sorted(maps.Keys(met))
 }
 
-// serving waits until n replicas, none of them in dead, answer through a router.
-func (f *fleet) serving(h *host, app string, n int, dead []string, within time.Duration) {
+var hostRE = regexp.MustCompile(`host=(\S+)`)
+
+// whoAnswers is the container that answers a request; "" is none.
+func whoAnswers(c *http.Client, app string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+app+".localhost/", nil)
+	if err != nil {
+		return ""
+	}
+	res, err := c.Do(req)
+	if err != nil {
+		return ""
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	found := hostRE.FindSubmatch(body)
+	if err != nil || found == nil {
+		return ""
+	}
+	return string(found[1])
+}
+
+// serving waits until n replicas, none of them in dead, answer.
+func (f *fleet) serving(app string, n int, dead []string, within time.Duration) {
 	f.t.Helper()
 	f.await(fmt.Sprintf("%d replicas of %s answer", n, app), within, func() string {
-		met := answering(h, app, n)
-		met = slices.DeleteFunc(met, func(c string) bool { return slices.Contains(dead, c) })
+		met := slices.DeleteFunc(f.answering(app, 2*n), func(c string) bool { return slices.Contains(dead, c) })
 		if len(met) < n {
 			return fmt.Sprintf("%d do: %v", len(met), met)
 		}

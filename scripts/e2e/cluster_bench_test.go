@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -26,7 +25,7 @@ import (
 // does not work.
 func TestBenchCluster(t *testing.T) {
 	f := newFleet(t, plan{kind: "bench", servers: 3, agents: 2})
-	b := &clusterBench{f: f, entry: f.through(f.members[3])}
+	b := &clusterBench{f: f, entry: f.through(f.members[3]), routers: map[*member]*http.Client{}}
 	b.idle("before any app")
 	b.dir = f.deployProbe("shop", 10)
 	b.images()
@@ -43,10 +42,11 @@ func TestBenchCluster(t *testing.T) {
 
 // clusterBench is the state of a run.
 type clusterBench struct {
-	f     *fleet
-	entry *host
-	dir   string
-	image map[*member]string
+	f       *fleet
+	entry   *host
+	dir     string
+	image   map[*member]string
+	routers map[*member]*http.Client
 }
 
 func spread(all []time.Duration) string {
@@ -98,9 +98,7 @@ func (b *clusterBench) scale(n int) time.Duration {
 	return time.Since(began)
 }
 
-var hostRE = regexp.MustCompile(`host=(\S+)`)
-
-// allAnswer waits until n containers, none of old, have answered through a router.
+// allAnswer waits until n containers, none of old, have answered through the routers.
 func (b *clusterBench) allAnswer(n int, old map[string]bool, within time.Duration) map[string]bool {
 	b.f.t.Helper()
 	var mu sync.Mutex
@@ -108,22 +106,24 @@ func (b *clusterBench) allAnswer(n int, old map[string]bool, within time.Duratio
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	var work sync.WaitGroup
-	for range 4 {
+	for _, m := range b.f.members {
+		if !m.running() {
+			continue
+		}
+		c := b.router(m)
 		work.Go(func() {
-			for ctx.Err() == nil {
-				_, body := b.entry.get("https://shop.localhost/")
-				found := hostRE.FindStringSubmatch(body)
+			tick := time.NewTicker(10 * time.Millisecond)
+			defer tick.Stop()
+			for ; ctx.Err() == nil; <-tick.C {
+				id := whoAnswers(c, "shop")
 				mu.Lock()
-				if found != nil && !old[found[1]] {
-					met[found[1]] = true
+				if id != "" && !old[id] {
+					met[id] = true
 				}
 				done := len(met) >= n
 				mu.Unlock()
 				if done {
 					cancel()
-				}
-				if found == nil {
-					<-time.After(10 * time.Millisecond)
 				}
 			}
 		})
@@ -133,6 +133,14 @@ func (b *clusterBench) allAnswer(n int, old map[string]bool, within time.Duratio
 		b.f.t.Fatalf("%d of %d replicas answered within %v", len(met), n, within)
 	}
 	return met
+}
+
+// router is a client that keeps its connections to m's router.
+func (b *clusterBench) router(m *member) *http.Client {
+	if b.routers[m] == nil {
+		b.routers[m] = b.f.through(m).client
+	}
+	return b.routers[m]
 }
 
 // byHand creates and starts n containers, round robin over the hosts, all at once,

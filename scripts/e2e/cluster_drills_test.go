@@ -192,7 +192,7 @@ func (f *fleet) lostHost(m *member, entry *host, app string, n int) {
 		decided = time.Since(began)
 		return ""
 	})
-	f.serving(entry, app, n, dead, 30*time.Second)
+	f.serving(app, n, dead, 30*time.Second)
 	replaced := time.Since(began)
 	within(f.t, m.name+" lost, decided", decided, 5*time.Second)
 	within(f.t, m.name+" lost, replaced and serving", replaced, 7*time.Second)

@@ -21,6 +21,7 @@ import (
 type fleet struct {
 	*host
 	bed       *bed
+	root      testing.TB // the whole test, of which f.t may be a step
 	members   []*member // host 1 first
 	ca        string    // PEM
 	authority string    // the file that it is in
@@ -79,7 +80,7 @@ func placeFleet(t testing.TB, p plan) *fleet {
 	if p.zones == nil {
 		p.zones = []string{"a", "b", "c"}
 	}
-	f := &fleet{bed: newBed(t, p.kind, strconv.Itoa(p.servers+p.agents), p.dockerd), host: placeHost(t)}
+	f := &fleet{root: t, bed: newBed(t, p.kind, strconv.Itoa(p.servers+p.agents), p.dockerd), host: placeHost(t)}
 	f.on = []string{"nsenter", "--net=" + f.bed.network("0")}
 	f.host.dial = func(ctx context.Context, addr string) (net.Conn, error) { return f.bed.dial(ctx, "0", addr) }
 	dir := t.TempDir()

@@ -84,7 +84,7 @@ func TestFaultClusterZoneLost(t *testing.T) {
 		m.powerOff()
 	}
 	pulled := span{began, time.Now()}
-	f.serving(entry, "shop", 6, dead, time.Minute)
+	f.serving("shop", 6, dead, time.Minute)
 	within(t, fmt.Sprintf("zone b lost with %d of 6 replicas, full capacity", len(dead)), time.Since(began), 15*time.Second)
 	n := traffic.stopButFor(t, inFlight(pulled))
 	t.Logf("%d requests while the zone was lost", n)
@@ -145,13 +145,13 @@ func TestFaultClusterAgentKeeps(t *testing.T) {
 
 // TestFaultClusterEngineEnds ends an engine that takes its containers along.
 func TestFaultClusterEngineEnds(t *testing.T) {
-	f, entry, _ := newDrill(t, plan{})
+	f, _, _ := newDrill(t, plan{})
 	m := f.busiest("shop", f.members[:5])
 	for _, s := range []string{"TERM", "KILL"} {
 		dead := shortIDs(m, "shop")
 		began := time.Now()
 		m.endEngine(s)
-		f.serving(entry, "shop", 3, dead, time.Minute)
+		f.serving("shop", 3, dead, time.Minute)
 		within(t, "dockerd ended with "+s+", all replicas back", time.Since(began), 15*time.Second)
 		f.allUp(30 * time.Second)
 		f.healthy("shop", 3, 60*time.Second)

@@ -87,7 +87,7 @@ func (f *fleet) startDeploy(dir string, round int) *drillDeploy {
 func (f *fleet) pushVia(m *member, dir string) {
 	f.t.Helper()
 	f.git(dir, "remote", "remove", m.name)
-	if out, code := f.git(dir, "remote", "add", m.name, "https://"+m.addr+":7443/shop.git"); code != 0 {
+	if out, code := f.git(dir, "remote", "add", m.name, "https://"+m.addr+":7443/git/shop.git"); code != 0 {
 		f.t.Fatal(out)
 	}
 }

@@ -15,7 +15,7 @@ func TestFaultClusterAgentParted(t *testing.T) {
 	f, entry, _ := newDrill(t, plan{})
 	db := f.deployProbe("db", 1)
 	f.must(db, "volumes", "create", "data", "--node", f.members[3].name)
-	f.must(db, "volumes", "attach", "data", "web:/data")
+	f.must(db, "volumes", "attach", "data", "/data")
 	f.settled("db", 1, time.Minute)
 	once := watching(100*time.Millisecond, func() string {
 		if list := f.allContainers("db"); len(list) > 1 {

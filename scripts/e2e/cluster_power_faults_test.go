@@ -42,7 +42,7 @@ func TestFaultClusterPower(t *testing.T) {
 		majority, last := f.bootAll(rng.Perm(len(f.members)))
 		w := f.writableSince(majority)
 		f.await("the app serves", time.Minute, func() string { return ask(entry.client, "https://shop.localhost/", "version=") })
-		f.serving(entry, "shop", 3, nil, time.Minute)
+		f.serving("shop", 3, nil, time.Minute)
 		writable, serving = append(writable, w), append(serving, time.Since(last))
 		f.allUp(30 * time.Second)
 		f.healthy("shop", 3, 60*time.Second)
@@ -140,7 +140,7 @@ func TestFaultClusterMajorityGone(t *testing.T) {
 	at := time.Now()
 	left.start()
 	within(t, "recovered, writable", f.writableSince(at), 10*time.Second)
-	f.serving(entry, "shop", 3, nil, time.Minute)
+	f.serving("shop", 3, nil, time.Minute)
 	traffic.stopButFor(t, inFlight(pulled))
 	t.Logf("%d writes acknowledged, none may be lost", l.check())
 }
