@@ -13,7 +13,7 @@ import (
 
 func helpVerb() *verb {
 	return &verb{name: "help", group: groupSelf, summary: "help for a command or a topic", args: "[COMMAND... | TOPIC]", takes: zeroOrMore,
-		about: "Topics: exit-codes, environment, apps-of-folders, paas.toml, procfile, app.json.", examples: []string{"paas help scale", "paas help exit-codes"},
+		about: "Topics: exit-codes, environment, apps-of-folders, paas.toml, procfile, app.json, volumes, cluster, limits.", examples: []string{"paas help scale", "paas help exit-codes"},
 		run: func(_ context.Context, in *invocation) error {
 			if topic, ok := topics[strings.ToLower(in.arg(0))]; ok && len(in.args) == 1 {
 				in.out.printf("%s", topic)

@@ -37,6 +37,37 @@ how long one request may take
   55 s                        without a byte from either side; WebSockets may be silent
 
   What takes longer answers at once and works on: in a worker, or as a stream.
+
+what hosts wait for
+
+  4 s                         of silence until a host is down and its replicas are placed elsewhere
+  10 s                        that a request waits while no server leads
+  1 h                         that a join string is good, or --ttl: 1 min to 7 d; it lets one host in
+  30 days                     of a host's certificate, renewed after 20: off for longer, it joins anew
+`,
+	"cluster": `cluster: several hosts
+
+  paas server --data DIR --advertise IP --zone a --domain NAME      makes one, and prints join strings
+  paas server --data DIR --advertise IP --zone b --join 'paas://…'  comes into it
+  paas agent  --data DIR --advertise IP --zone c --join 'paas://…'  runs apps only; --router: and a router
+
+  Servers keep the state, the images and the repositories. A change counts when a majority of them
+  has it: of three one may be lost, of five two. Any server and any router may be asked.
+
+  paas join create --role server     another string; it lets one host in, within an hour
+  paas nodes                         the hosts; info, label, cordon, drain, uncordon, remove
+  paas nodes drain NODE --watch      everything moves, started elsewhere before it ends here
+  paas cluster status                who leads, who votes, how many may still be lost
+
+  a host is silent for 4 s           its replicas start elsewhere, zones evenly filled
+  the server that leads dies         another one leads within a second; requests wait for it
+  most servers are down              nothing can be changed; apps, agents and routers go on
+  most servers are lost for good     paas cluster recover --data DIR, on one that is left
+
+  Hosts reach each other at one TCP port, 7443 (--listen), with certificates of the cluster's own.
+  Its UDP twin lets hosts that lost all others find them again, on the same network.
+
+  More: docs/cluster.md
 `,
 	"environment": `paas environment
 

@@ -245,12 +245,18 @@ func (m *member) args() []string {
 // start begins the process, and does not wait for it to be ready.
 func (m *member) start(more ...string) {
 	m.f.t.Helper()
+	m.launch(append(m.args(), more...))
+}
+
+// launch is start with another command line.
+func (m *member) launch(args []string) {
+	m.f.t.Helper()
 	if m.running() {
 		m.f.t.Fatalf("%s runs already", m.name)
 	}
 	full := append([]string{"exec", "-d", m.index, "env", "HOME=" + m.home, "LOG=" + m.log, "NO_COLOR=1",
-		"sh", "-c", `exec "$@" >>"$LOG" 2>&1`, "paas", m.f.bin}, m.args()...)
-	out := m.f.bed.must(m.f.t, append(full, more...)...)
+		"sh", "-c", `exec "$@" >>"$LOG" 2>&1`, "paas", m.f.bin}, args...)
+	out := m.f.bed.must(m.f.t, full...)
 	pid, err := strconv.Atoi(strings.TrimSpace(out))
 	if err != nil {
 		m.f.t.Fatalf("starting %s printed %q", m.name, out)
