@@ -17,8 +17,9 @@ import (
 // the leader's.
 func TestFaultClusterHostLost(t *testing.T) {
 	f, entry, _ := newDrill(t, plan{})
-	for range drillRounds(3) {
-		m := f.busiest("shop", f.members[3:5])
+	for i := range drillRounds(3) {
+		m := f.members[3+i%2]
+		f.await("an agent's host has a replica", 3*time.Minute, func() string { return f.placeOn(m, "shop") })
 		f.lostHost(m, entry, "shop", 3)
 		m.powerOn()
 		f.allUp(30 * time.Second)
