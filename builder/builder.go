@@ -106,6 +106,8 @@ type Builder struct {
 	sources   Sources
 	flights   chan *flight  // to be begun by Run
 	wanting   chan struct{} // capacity 1: something to be kept may be missing
+	told      chan struct{} // closed when somebody first said what to keep
+	telling   sync.Once     // closes told
 	slots     chan struct{} // a build puts one in and takes it out
 	dirty     chan struct{} // capacity 1: a collection failed and has to be tried again
 	active    atomic.Int32  // builds under way
@@ -134,7 +136,7 @@ func New(c Config) (*Builder, error) {
 		return nil, err
 	}
 	b := &Builder{
-		config: c, logger: logger, engine: e, sources: c.Sources, flights: make(chan *flight), wanting: make(chan struct{}, 1),
+		config: c, logger: logger, engine: e, sources: c.Sources, flights: make(chan *flight), wanting: make(chan struct{}, 1), told: make(chan struct{}),
 		slots: make(chan struct{}, c.Limits.Concurrent), dirty: make(chan struct{}, 1),
 		fresh: map[imageKey]time.Time{}, flying: map[imageKey]*flight{}, asked: map[string]time.Time{},
 	}
@@ -175,6 +177,7 @@ func (b *Builder) Run(ctx context.Context) error {
 	g.Go(func() error { b.recollect(ctx); return nil })
 	g.Go(func() error { b.flyAll(ctx); return nil })
 	g.Go(func() error { b.catchUp(ctx); return nil })
+	g.Go(func() error { b.scrub(ctx); return nil })
 	err := g.Wait()
 	_ = b.engine.client.Close() // idle connections only
 	if err != nil {

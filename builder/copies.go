@@ -302,15 +302,21 @@ func (b *Builder) fill(ctx context.Context) error {
 	return errors.Join(append(errs, g.Wait())...)
 }
 
-// lacking are the images to be kept that are not here, in a fixed order.
+// lacking are the images to be kept that are not here.
 func (b *Builder) lacking(ctx context.Context) []cluster.Image {
+	return slices.DeleteFunc(b.held(), func(i cluster.Image) bool { return b.registry.has(ctx, i) })
+}
+
+// held are the images to be kept, in a fixed order.
+func (b *Builder) held() []cluster.Image {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	var all []cluster.Image
 	for k := range b.keep {
-		all = append(all, cluster.Image{Repository: k.repository, Digest: k.digest})
+		if k.repository != "" { // one that only some engine has
+			all = append(all, cluster.Image{Repository: k.repository, Digest: k.digest})
+		}
 	}
-	b.mu.Unlock()
-	all = slices.DeleteFunc(all, func(i cluster.Image) bool { return i.Repository == "" || b.registry.has(ctx, i) })
 	slices.SortFunc(all, func(x, y cluster.Image) int {
 		return strings.Compare(x.Repository+x.Digest, y.Repository+y.Digest)
 	})

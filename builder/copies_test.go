@@ -55,7 +55,7 @@ func flipped(b []byte) []byte {
 // copier is a builder without an engine: its registry and what copies images.
 func copier(t *testing.T, from Sources) *Builder {
 	t.Helper()
-	b := &Builder{logger: slog.New(slog.DiscardHandler), sources: from, flights: make(chan *flight), wanting: make(chan struct{}, 1),
+	b := &Builder{logger: slog.New(slog.DiscardHandler), sources: from, flights: make(chan *flight), wanting: make(chan struct{}, 1), told: make(chan struct{}),
 		fresh: map[imageKey]time.Time{}, flying: map[imageKey]*flight{}}
 	b.registry, _ = openRegistry(t, t.TempDir(), RegistryConfig{})
 	b.registry.contents.rotten = b.rotten
@@ -64,6 +64,7 @@ func copier(t *testing.T, from Sources) *Builder {
 	var running sync.WaitGroup
 	running.Go(func() { b.flyAll(ctx) })
 	running.Go(func() { b.catchUp(ctx) })
+	running.Go(func() { b.scrub(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
 	return b
 }
@@ -212,5 +213,51 @@ func TestRotHeals(t *testing.T) {
 				t.Errorf("%s %s: it was not mended", name, c)
 			}
 		}
+	}
+}
+
+// TestHeldImagesComeByThemselves says what to keep to a registry that has nothing, while
+// its peer is away at first; and has a layer rot that nobody reads.
+func TestHeldImagesComeByThemselves(t *testing.T) {
+	origin, _ := openRegistry(t, t.TempDir(), RegistryConfig{})
+	one, two := origin.put(t, "apps/a", "one"), origin.put(t, "apps/b", "two")
+	var asked atomic.Int32
+	from := peers{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) <= 2 {
+			http.Error(w, "not now", http.StatusServiceUnavailable)
+			return
+		}
+		origin.contents.ServeHTTP(w, r)
+	})}
+	b := copier(t, from)
+	both := map[cluster.Image]bool{one: true, two: true}
+	b.Hold(both)
+	await(t, "both images", func() bool { return b.Has(t.Context(), one) && b.Has(t.Context(), two) })
+
+	again := copier(t, from) // a process later
+	again.registry.contents.root = b.registry.contents.root
+	blob := cluster.Content{Repository: "apps/a", Digest: digestOf([]byte("one"))}
+	path := again.registry.contents.file(blob)
+	if err := os.WriteFile(path, []byte("0ne"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again.registry.driver = b.registry.driver
+	again.registry.names = b.registry.names
+	again.Hold(both)
+	await(t, "the layer is whole", func() bool {
+		data, err := os.ReadFile(path)
+		return err == nil && string(data) == "one"
+	})
+}
+
+// await waits until cond holds.
+func await(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !cond() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+		<-time.After(10 * time.Millisecond)
 	}
 }

@@ -38,6 +38,7 @@ func (b *Builder) Hold(keep map[cluster.Image]bool) {
 	b.mu.Lock()
 	b.keep = wanted
 	b.mu.Unlock()
+	b.telling.Do(func() { close(b.told) })
 	b.want()
 }
 

@@ -1,0 +1,73 @@
+package builder
+
+import (
+	"context"
+	"time"
+
+	"github.com/distribution/distribution/v3"
+
+	"paas/cluster"
+)
+
+const (
+	// scrubEvery is how often a registry reads all that it holds. A copy that rots
+	// while nobody reads it would be missed only when it is the last one.
+	scrubEvery = 24 * time.Hour
+	// scrubShare is how many times as long as a read the pause after it is: the disk is
+	// the apps'.
+	scrubShare = 4
+)
+
+// scrub reads what is to be kept, slowly, when the builder has learned what that is
+// and then once a day. What is damaged is dropped by that, and copied again.
+func (b *Builder) scrub(ctx context.Context) {
+	select {
+	case <-b.told:
+	case <-ctx.Done():
+		return
+	}
+	for {
+		for _, image := range b.held() {
+			for _, c := range b.registry.parts(image.Manifest()) {
+				began := time.Now()
+				_ = b.registry.contents.check(c) // who has to know is told by rotten
+				select {
+				case <-time.After(scrubShare * time.Since(began)):
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+		select {
+		case <-time.After(scrubEvery):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// parts are a manifest and all that it names.
+func (r *blobStore) parts(c cluster.Content) []cluster.Content {
+	data, err := r.contents.read(c)
+	if err != nil {
+		return nil // catchUp is about to fetch it
+	}
+	all := []cluster.Content{c}
+	m, _, err := distribution.UnmarshalManifest(cluster.ManifestType(data), data)
+	if err != nil {
+		return all
+	}
+	for _, ref := range m.References() {
+		part := cluster.Content{Repository: c.Repository, Digest: ref.Digest.String()}
+		if _, ok := cluster.ParseContent(part.Path()); !ok {
+			continue
+		}
+		if isManifest(ref) {
+			part.Kind = cluster.ContentManifest
+			all = append(all, r.parts(part)...)
+		} else {
+			all = append(all, part)
+		}
+	}
+	return all
+}
