@@ -13,6 +13,8 @@ const (
 	// scrubEvery is how often a registry reads all that it holds. A copy that rots
 	// while nobody reads it would be missed only when it is the last one.
 	scrubEvery = 24 * time.Hour
+	// scrubAgain is how soon it comes back to images whose manifests were missing.
+	scrubAgain = 10 * time.Second
 	// scrubShare is how many times as long as a read the pause after it is: the disk is
 	// the apps'.
 	scrubShare = 4
@@ -27,22 +29,35 @@ func (b *Builder) scrub(ctx context.Context) {
 		return
 	}
 	for {
+		again := scrubEvery
 		for _, image := range b.held() {
-			for _, c := range b.registry.parts(image.Manifest()) {
+			parts := b.registry.parts(image.Manifest())
+			if len(parts) == 0 {
+				again = scrubAgain // its manifest is about to be copied, the rest was not read
+			}
+			for _, c := range parts {
 				began := time.Now()
 				_ = b.registry.contents.check(c) // who has to know is told by rotten
-				select {
-				case <-time.After(scrubShare * time.Since(began)):
-				case <-ctx.Done():
+				if !rest(ctx, scrubShare*time.Since(began)) {
 					return
 				}
 			}
 		}
-		select {
-		case <-time.After(scrubEvery):
-		case <-ctx.Done():
+		if !rest(ctx, again) {
 			return
 		}
+	}
+}
+
+// rest waits for d; false if ctx ended before.
+func rest(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
