@@ -62,11 +62,12 @@ type Port struct {
 
 	mu     sync.Mutex
 	served map[*tls.Conn]cluster.NodeID // who has a connection in Serve; guarded by mu
+	told   map[string]time.Time         // when a refusal was last in the log; guarded by mu
 }
 
 // NewPort makes a Port on a listener, which it owns once Accept is called.
 func NewPort(cfg PortConfig) *Port {
-	return &Port{PortConfig: cfg, log: cfg.Logger.With("component", "port"), served: map[*tls.Conn]cluster.NodeID{}}
+	return &Port{PortConfig: cfg, log: cfg.Logger.With("component", "port"), served: map[*tls.Conn]cluster.NodeID{}, told: map[string]time.Time{}}
 }
 
 // Accept hands connections to their protocols until ctx ends, and closes the
@@ -153,7 +154,11 @@ func (p *Port) route(conn *tls.Conn) {
 	}
 	peer, err := p.admit(conn.ConnectionState(), p.Protocols[i].Roles)
 	if err != nil {
-		p.log.Warn("connection was refused", "remote", conn.RemoteAddr().String(), "protocol", alpn, "node", string(peer.ID), "err", err)
+		tell := p.log.Debug
+		if p.isNews(peer, alpn, time.Now()) {
+			tell = p.log.Warn
+		}
+		tell("connection was refused", "remote", conn.RemoteAddr().String(), "protocol", alpn, "node", string(peer.ID), "err", err)
 		if alpn == ALPNSession && WasRemoved(err) {
 			bidFarewell(conn)
 		}
@@ -161,7 +166,35 @@ func (p *Port) route(conn *tls.Conn) {
 		return
 	}
 	defer p.serving(conn, peer)()
+	if peer.ID != "" && p.Refused != nil && p.Refused(peer.ID) {
+		_ = conn.Close() // removed just now, before Expel could know of this connection
+		return
+	}
 	p.Protocols[i].Serve(conn, peer)
+}
+
+const (
+	// refusalRest is how long a refusal that was told is no news: a host that was
+	// removed tries for ever.
+	refusalRest = time.Hour
+	// maxTold bounds the memory of refusals.
+	maxTold = 1024
+)
+
+// isNews reports whether a refusal is to be told: once in refusalRest for each node and
+// protocol, with all strangers as one.
+func (p *Port) isNews(peer Peer, alpn string, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := string(peer.ID) + " " + alpn
+	if last, ok := p.told[key]; ok && now.Sub(last) < refusalRest {
+		return false
+	}
+	if len(p.told) >= maxTold {
+		clear(p.told)
+	}
+	p.told[key] = now
+	return true
 }
 
 // serving notes that conn is peer's until the returned function is called.

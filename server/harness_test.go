@@ -93,6 +93,10 @@ func (h *host) start() {
 		h.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	s.ServeTunnels(func(ctx context.Context, conn *tls.Conn, _ api.Peer) {
+		<-ctx.Done() // whoever is served waits
+		_ = conn.Close()
+	})
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	h.server = s
