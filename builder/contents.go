@@ -228,6 +228,13 @@ func unknown(w http.ResponseWriter, c cluster.Content) {
 	refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "blob unknown to registry")
 }
 
+// linked reports whether a blob belongs to its repository: only such ones may be named
+// by a manifest there.
+func (s *contents) linked(c cluster.Content) bool {
+	_, err := os.Stat(filepath.Join(s.root, layerPath(c)))
+	return err == nil
+}
+
 // whole reports whether content of a known size is here, by its size alone.
 func (s *contents) whole(c cluster.Content, size int64) bool {
 	info, err := os.Stat(s.file(c))

@@ -254,7 +254,10 @@ func (r *blobStore) answer(w http.ResponseWriter, req *http.Request, next http.H
 	case !ok || !read && req.Method != http.MethodHead:
 		next.ServeHTTP(w, req)
 		return
-	case read && r.contents.missing(c): // a push asks with HEAD whether it has to send a blob
+	case !read && !r.contents.linked(c): // a push asks whether it has to send a blob: yes, if another repository alone has it
+		unknown(w, c)
+		return
+	case read && r.contents.missing(c):
 		err := r.fetch(req.Context(), c)
 		if err != nil && cluster.KindOf(err) != cluster.KindNotFound {
 			refuse(w, http.StatusServiceUnavailable, "UNAVAILABLE", cleanLine(err.Error()))

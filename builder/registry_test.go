@@ -297,3 +297,20 @@ func TestKeptIncludesFreshImages(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// TestAPushSendsWhatOnlyAnotherRepositoryHas: an engine that is told that a blob is
+// there names it in a manifest without sending it.
+func TestAPushSendsWhatOnlyAnotherRepositoryHas(t *testing.T) {
+	r, _ := openRegistry(t, t.TempDir(), RegistryConfig{})
+	r.put(t, "apps/blog", "one")
+	layer := "/blobs/" + digestOf([]byte("one"))
+	for repository, want := range map[string]int{"apps/blog": http.StatusOK, "apps/shop": http.StatusNotFound} {
+		if resp := r.ask(t, http.MethodHead, "/v2/"+repository+layer, "", nil); resp.StatusCode != want {
+			t.Errorf("%s: %s, want %d", repository, resp.Status, want)
+		}
+	}
+	r.put(t, "apps/shop", "one")
+	if resp := r.ask(t, http.MethodHead, "/v2/apps/shop"+layer, "", nil); resp.StatusCode != http.StatusOK {
+		t.Errorf("after its push: %s", resp.Status)
+	}
+}
