@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// handshakeTime bounds a TLS handshake; handshakes how many are under way at once.
+	// handshakeTime bounds a TLS handshake; handshakes how many are under way at once
+	// (see doorstep).
 	handshakeTime = 5 * time.Second
 	handshakes    = 256
 	// acceptPause is how long a port rests when it cannot accept: it is out of file
@@ -57,8 +58,9 @@ type PortConfig struct {
 // certificates of hosts are judged.
 type Port struct {
 	PortConfig
-	log   *slog.Logger
-	conns sync.WaitGroup
+	log      *slog.Logger
+	conns    sync.WaitGroup
+	doorstep doorstep
 
 	mu     sync.Mutex
 	served map[*tls.Conn]cluster.NodeID // who has a connection in Serve; guarded by mu
@@ -75,7 +77,6 @@ func NewPort(cfg PortConfig) *Port {
 func (p *Port) Accept(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = p.Listener.Close() }) // Accept sees it
 	defer stop()
-	slots := make(chan struct{}, handshakes)
 	cfg := &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		return p.Node().ServerConfig(p.names()...), nil
 	}}
@@ -94,15 +95,10 @@ func (p *Port) Accept(ctx context.Context) error {
 			}
 			continue
 		}
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			_ = conn.Close() // nothing was said on it
-			return nil
-		}
+		p.doorstep.enter(conn)
 		p.conns.Go(func() {
 			secure, err := handshake(ctx, tls.Server(conn, cfg))
-			<-slots
+			p.doorstep.leave(conn)
 			if err != nil {
 				p.log.Debug("handshake ended", "remote", conn.RemoteAddr().String(), "err", err)
 				_ = conn.Close() // it is no connection
