@@ -22,11 +22,11 @@ type fleet struct {
 	*host
 	bed       *bed
 	root      testing.TB // the whole test, of which f.t may be a step
-	members   []*member // host 1 first
-	ca        string    // PEM
-	authority string    // the file that it is in
-	token     string    // of an admin
-	status    string    // JSON, of the beginning: how routers are known
+	members   []*member  // host 1 first
+	ca        string     // PEM
+	authority string     // the file that it is in
+	token     string     // of an admin
+	status    string     // JSON, of the beginning: how routers are known
 }
 
 // plan is what a fleet is made of: servers on the first hosts, agents with a
