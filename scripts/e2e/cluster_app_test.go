@@ -45,6 +45,12 @@ func (f *fleet) deployProbe(app string, replicas int) string {
 	return dir
 }
 
+// pushTo pushes main to a server that the work tree has no remote for.
+func (f *fleet) pushTo(m *member, dir, app string) (string, int) {
+	f.t.Helper()
+	return f.git(dir, "-c", "http.sslCAInfo="+f.authority, "push", "https://paas:"+f.token+"@"+m.addr+":7443/git/"+app+".git", "main")
+}
+
 // replicas is what ps shows of an app.
 func (f *fleet) replicas(app string) (list []replicaLine, err error) {
 	for _, m := range f.servers() {

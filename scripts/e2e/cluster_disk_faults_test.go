@@ -50,7 +50,7 @@ func (f *fleet) fullDisk(m *member, entry *host, dir, role string) {
 		return ""
 	})
 	f.serving("shop", 3, nil, 30*time.Second)
-	f.via(others[0]).must(dir, "config", "set", "GREETING=full-"+role)
+	f.via(others[0]).must(dir, "config", "set", "GREETING=full-"+role, "-a", "shop")
 	if m.pid != pid || !m.running() {
 		t.Errorf("the process on the full disk ended:\n%s", tail(m.said(), 20))
 	}

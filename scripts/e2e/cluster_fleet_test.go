@@ -23,6 +23,7 @@ type fleet struct {
 	bed       *bed
 	root      testing.TB // the whole test, of which f.t may be a step
 	members   []*member  // host 1 first
+	spare     *member    // the host after the last member, for those who try to get in
 	ca        string     // PEM
 	authority string     // the file that it is in
 	token     string     // of an admin
@@ -80,17 +81,21 @@ func placeFleet(t testing.TB, p plan) *fleet {
 	if p.zones == nil {
 		p.zones = []string{"a", "b", "c"}
 	}
-	f := &fleet{root: t, bed: newBed(t, p.kind, strconv.Itoa(p.servers+p.agents), p.dockerd), host: placeHost(t)}
+	f := &fleet{root: t, bed: newBed(t, p.kind, strconv.Itoa(p.servers+p.agents+1), p.dockerd), host: placeHost(t)}
 	f.on = []string{"nsenter", "--net=" + f.bed.network("0")}
 	f.host.dial = func(ctx context.Context, addr string) (net.Conn, error) { return f.bed.dial(ctx, "0", addr) }
 	dir := t.TempDir()
-	for i := range p.servers + p.agents {
+	for i := range p.servers + p.agents + 1 {
 		m := &member{f: f, index: strconv.Itoa(i + 1), name: fmt.Sprintf("h%d", i+1), addr: fmt.Sprintf("10.77.0.%d", i+1),
 			zone: p.zones[i%len(p.zones)], role: "server", flags: p.flags, log: filepath.Join(dir, fmt.Sprintf("h%d.log", i+1))}
 		if i >= p.servers {
 			m.role, m.zone = "agent", p.zones[(i-p.servers)%len(p.zones)]
 		}
 		m.home = "/var/lib/testbed-" + f.bed.id + "/" + m.name + "/data"
+		if i == p.servers+p.agents {
+			f.spare = m
+			break
+		}
 		if p.disk != "" {
 			f.bed.must(t, "disk", m.index, p.disk)
 		}

@@ -71,25 +71,15 @@ func (f *fleet) startDeploy(dir string, round int) *drillDeploy {
 	via := f.servers()[round%3]
 	if round%2 == 0 {
 		d.work.Go(func() {
-			out, errs, code := f.via(via).paas(dir, "config", "set", "GREETING="+d.want)
+			out, errs, code := f.via(via).paas(dir, "config", "set", "GREETING="+d.want, "-a", "shop")
 			d.said, d.code = out+errs, code
 		})
 		return d
 	}
 	f.write(dir, "note", d.want)
 	f.commit(dir, d.want)
-	f.pushVia(via, dir) // makes the remote
-	d.work.Go(func() { d.said, d.code = f.git(dir, "push", via.name, "main") })
+	d.work.Go(func() { d.said, d.code = f.pushTo(via, dir, "shop") })
 	return d
-}
-
-// pushVia makes a remote for a server, called like it.
-func (f *fleet) pushVia(m *member, dir string) {
-	f.t.Helper()
-	f.git(dir, "remote", "remove", m.name)
-	if out, code := f.git(dir, "remote", "add", m.name, "https://"+m.addr+":7443/git/shop.git"); code != 0 {
-		f.t.Fatal(out)
-	}
 }
 
 // outcome says how a deploy ended for whom and in truth. What was acknowledged must
@@ -101,7 +91,7 @@ func (d *drillDeploy) outcome(f *fleet, dir string) string {
 	if d.code != 0 {
 		told = "refused or cut"
 	}
-	got := strings.TrimSpace(f.via(f.leader()).must(dir, "config", "get", "GREETING"))
+	got := strings.TrimSpace(f.via(f.leader()).must(dir, "config", "get", "GREETING", "-a", "shop"))
 	if strings.HasPrefix(got, "round-") && got == d.want {
 		return told + ", done"
 	}

@@ -72,6 +72,6 @@ func TestFaultClusterAgentParted(t *testing.T) {
 // each bad certificate.
 func TestFaultClusterStrangers(t *testing.T) {
 	f := newFleet(t, plan{servers: 3, agents: 2})
-	joinAttacks(f, f.members[4], drillRounds(20))
+	joinAttacks(f, f.spare, drillRounds(20))
 	clusterStrangers(f)
 }
