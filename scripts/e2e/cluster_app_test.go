@@ -45,6 +45,22 @@ func (f *fleet) deployProbe(app string, replicas int) string {
 	return dir
 }
 
+// everywhere brings an app's image to every host: it is scaled to two replicas for
+// each, and back to n.
+func (f *fleet) everywhere(app string, n int) {
+	f.t.Helper()
+	all := 2 * len(f.members)
+	f.must(f.home, "scale", fmt.Sprintf("web=%d", all), "-a", app)
+	f.healthy(app, all, 2*time.Minute)
+	for _, m := range f.members {
+		if list, err := m.containersOf(app); err != nil || len(list) == 0 {
+			f.t.Errorf("%s has none of %d replicas (%v)", m.name, all, err)
+		}
+	}
+	f.must(f.home, "scale", fmt.Sprintf("web=%d", n), "-a", app)
+	f.healthy(app, n, time.Minute)
+}
+
 // pushTo pushes main to a server that the work tree has no remote for.
 func (f *fleet) pushTo(m *member, dir, app string) (string, int) {
 	f.t.Helper()

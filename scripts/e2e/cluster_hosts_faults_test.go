@@ -17,6 +17,7 @@ import (
 // the leader's.
 func TestFaultClusterHostLost(t *testing.T) {
 	f, entry, _ := newDrill(t, plan{})
+	f.everywhere("shop", 3)
 	for i := range drillRounds(3) {
 		m := f.members[3+i%2]
 		f.await("an agent's host has a replica", 3*time.Minute, func() string { return f.placeOn(m, "shop") })
@@ -65,9 +66,8 @@ func (f *fleet) placeOn(m *member, app string) string {
 // TestFaultClusterZoneLost pulls the plugs of a zone, a server's and an agent's, and
 // brings it back.
 func TestFaultClusterZoneLost(t *testing.T) {
-	f, entry, dir := newDrill(t, plan{})
-	f.must(dir, "scale", "web=6")
-	f.healthy("shop", 6, 60*time.Second)
+	f, entry, _ := newDrill(t, plan{})
+	f.everywhere("shop", 6)
 	var lost []*member
 	for _, m := range f.members {
 		if m.zone == "b" { // the requests enter in zone c

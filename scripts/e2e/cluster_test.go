@@ -90,6 +90,7 @@ func clusterLeaderKilled(f *fleet, entry *host) {
 
 // clusterHostLost pulls the plug of a host with replicas.
 func clusterHostLost(f *fleet, entry *host) {
+	f.everywhere("shop", 3)
 	m := f.busiest("shop", f.members[:4])
 	f.lostHost(m, entry, "shop", 3)
 	m.powerOn()
