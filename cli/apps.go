@@ -127,7 +127,7 @@ func showApp(ctx context.Context, in *invocation) error {
 	}
 	return in.print(a, func(o *output) {
 		g, word := appState(a)
-		o.fields([][2]string{{"App", string(a.Name)}, {"State", o.state(g, word)}, {"URL", a.URL}, {"Git", a.GitURL},
+		o.fields([][2]string{{"App", string(a.Name)}, {"State", o.state(g, word)}, {"URL", a.URL}, {"Git", in.gitURL(a.GitURL)},
 			{"Domains", joined(a.Domains)}, {"Release", release(a.Current)}, {"Replicas", fmt.Sprintf("%d of %d healthy", a.Healthy, a.Wanted)},
 			{"Deploys", deployBranch(a.DeployBranch)}, {"Created", a.CreatedAt.Local().Format(time.DateTime) + " by " + a.CreatedBy}})
 	})

@@ -169,6 +169,17 @@ func shellWord(s string) string {
 	return shellQuote(s)
 }
 
+// gitURL is an app's git address at the server that the context names: the one that
+// leads says its own, another one may lead tomorrow, and any takes pushes.
+func (in *invocation) gitURL(at string) string {
+	u, err := url.Parse(at)
+	base, baseErr := baseURL(in.target.server)
+	if err != nil || baseErr != nil {
+		return at
+	}
+	return base + u.Path
+}
+
 // baseURL is scheme, host and port of a URL.
 func baseURL(at string) (string, error) {
 	u, err := url.Parse(at)

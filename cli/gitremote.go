@@ -67,6 +67,7 @@ func gitRemote(ctx context.Context, in *invocation) error {
 
 // link connects the work tree at root to app and says what to do next.
 func (in *invocation) link(ctx context.Context, root, remote string, app *api.AppInfo) error {
+	app.GitURL = in.gitURL(app.GitURL)
 	other, err := in.connectGit(ctx, root, remote, app.GitURL)
 	if err != nil {
 		return err
@@ -102,6 +103,7 @@ func (in *invocation) unlink(ctx context.Context, app *api.AppInfo) (removed []s
 	if root == "" {
 		return nil
 	}
+	app.GitURL = in.gitURL(app.GitURL)
 	elsewhere := func(at string) bool { return at != app.GitURL && remoteApp(at, in.target.server) != app.Name }
 	remotes := ownRemotes(ctx, root)
 	for _, name := range sortedKeys(remotes) {

@@ -138,7 +138,7 @@ func (c *copier) align(ctx context.Context, name cluster.AppName) error {
 		return err
 	}
 	err = c.follow(ctx, app, repo)
-	if errors.Is(err, errDamaged) {
+	if errors.Is(err, errDamaged) && ctx.Err() == nil { // a look that was broken off says nothing
 		err = c.renew(ctx, app, repo, err)
 	}
 	if errors.Is(err, errLost) && c.store.Leading() {

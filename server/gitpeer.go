@@ -269,7 +269,7 @@ func (c *copier) copyFrom(ctx context.Context, from cluster.NodeID, name cluster
 		return err
 	}
 	err = c.obtain(ctx, app, repo, in.Tips, from)
-	if !errors.Is(err, errDamaged) {
+	if !errors.Is(err, errDamaged) || ctx.Err() != nil { // a look that was broken off says nothing
 		return err
 	}
 	if err := c.renew(ctx, app, repo, err); err != nil {
