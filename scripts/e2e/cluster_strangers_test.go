@@ -64,7 +64,7 @@ func joinAttacks(f *fleet, from *member, n int) {
 			if i == 0 {
 				f.t.Logf("%s: %s", what, tail(said, 3))
 			}
-			if secret := text[strings.LastIndexByte(text, '_')+1:]; strings.Contains(said, secret) {
+			if secret := text[secretAt(text):]; strings.Contains(said, secret) {
 				f.t.Errorf("the refusal of a string that is %s shows its secret:\n%s", what, said)
 			}
 		}
@@ -118,7 +118,7 @@ func usedString(f *fleet, from *member) string {
 func badStrings(f *fleet, used string) map[string]string {
 	f.t.Helper()
 	good := f.joinString(f.members[0], "--role", "agent")
-	at := strings.LastIndexByte(good, '_') + 1
+	at := secretAt(good)
 	flip := func(s string, i int) string {
 		c := byte('A')
 		if s[i] == c {
@@ -138,6 +138,12 @@ func badStrings(f *fleet, used string) map[string]string {
 	f.must(f.home, "join", "revoke", id[:strings.IndexByte(id, '_')])
 	bad["revoked"] = revoked
 	return bad
+}
+
+// secretAt is where the secret half of a join string begins; it may hold a '_' itself.
+func secretAt(text string) int {
+	token := strings.Index(text, "token=")
+	return token + strings.IndexByte(text[token:], '_') + 1
 }
 
 // joining is an agent on a host that joins with a string.
