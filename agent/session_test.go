@@ -40,6 +40,9 @@ type control struct {
 	set     *api.AssignmentSet  // desired, with index
 	routes  *cluster.RouteTable // desired
 	changed chan struct{}       // closed when desired changes
+
+	// sign answers for certificates, if the test has them asked for.
+	sign func(p api.Peer, csr []byte) ([]byte, error)
 }
 
 func newControl(t *testing.T, node *identity.Node, id cluster.ClusterID) *control {
@@ -51,7 +54,7 @@ func newControl(t *testing.T, node *identity.Node, id cluster.ClusterID) *contro
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &control{t: t, cluster: id, listener: l, ctx: ctx, hellos: make(chan api.Hello, 100), observed: make(chan api.Observed, 1000),
 		routers: make(chan cluster.RouterStatus, 1000), set: &api.AssignmentSet{Index: 1}, index: 1, changed: make(chan struct{})}
-	c.server = api.NewSessionServer(api.SessionServerConfig{Events: c, Calls: c, Logger: slog.New(slog.DiscardHandler)})
+	c.server = api.NewSessionServer(api.SessionServerConfig{Events: c, Calls: c, Sign: func(_ context.Context, p api.Peer, csr []byte) ([]byte, error) { return c.sign(p, csr) }, Logger: slog.New(slog.DiscardHandler)})
 	c.conns.Go(c.accept)
 	var once sync.Once
 	c.stop = func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"paas/cluster"
@@ -75,12 +76,16 @@ func enterAt(ctx context.Context, address string, j identity.JoinString, in Join
 	if !errors.As(err, &e) {
 		return joined, err
 	}
+	var op *net.OpError
+	if errors.As(e.Err, &op) && op.Op == "remote error" { // TLS, but none that knows us
+		e.Code = "tls"
+	}
 	switch e.Code {
 	case "unreachable", "no_answer":
 		return nil, cluster.Errorf(e.Kind, e.Code, "cannot reach the server at %s", address).Because("%s", e.Reason).Wrap(e.Err).
 			WithHint("see whether it runs, and whether this host may connect to that port: a firewall may be between them\nif its address has changed, make another string on it: paas join create")
 	case "tls":
-		return nil, e.WithHint("the address in the join string leads to something else than paas; make another string on a server: paas join create")
+		return nil, cluster.Errorf(e.Kind, e.Code, "no server of the cluster answers at %s", address).Because("what answers there is something else").Wrap(e.Err).WithHint("the address in the join string leads to something else than paas; make another string on a server: paas join create")
 	case identity.CodeStranger:
 		return nil, e.Because("at %s: %s", address, e.Reason)
 	}
