@@ -37,6 +37,7 @@ type caller struct {
 	mu       sync.Mutex
 	called   time.Time                    // last; guarded by mu
 	answered map[cluster.NodeID]time.Time // last; guarded by mu
+	heard    map[cluster.NodeID]time.Time // newest call, by the caller's clock; guarded by mu
 }
 
 // newCaller listens for calls on the UDP port of the same number as the port between
@@ -50,7 +51,7 @@ func newCaller(address string, node func() *identity.Node, met func(cluster.Node
 	if err != nil {
 		return nil, fmt.Errorf("listen for calls: %w", err)
 	}
-	return &caller{conn: conn, port: ap.Port(), node: node, met: met, log: log, answered: map[cluster.NodeID]time.Time{}}, nil
+	return &caller{conn: conn, port: ap.Port(), node: node, met: met, log: log, answered: map[cluster.NodeID]time.Time{}, heard: map[cluster.NodeID]time.Time{}}, nil
 }
 
 // run hears until ctx ends.
@@ -76,7 +77,7 @@ func (c *caller) run(ctx context.Context) error {
 func (c *caller) hear(datagram []byte, from netip.Addr) {
 	me := c.node()
 	call, err := me.Hear(datagram, time.Now())
-	if err != nil || call.Node == me.ID {
+	if err != nil || call.Node == me.ID || !c.fresh(call) {
 		return // whoever is on the network may send us anything
 	}
 	c.met(call.Node, call.Role, netip.AddrPortFrom(from, call.Port).String())
@@ -84,6 +85,18 @@ func (c *caller) hear(datagram []byte, from netip.Addr) {
 		return
 	}
 	c.send(netip.AddrPortFrom(from, call.Port))
+}
+
+// fresh reports whether a call is news. Anybody can send one again that they heard,
+// from another address, where the caller is not.
+func (c *caller) fresh(call identity.Call) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !call.At.After(c.heard[call.Node]) {
+		return false
+	}
+	c.heard[call.Node] = call.At
+	return true
 }
 
 // due reports whether a caller may be answered again.

@@ -51,12 +51,28 @@ func TestAServerAnswersACall(t *testing.T) {
 	if _, err := lost.conn.WriteToUDPAddrPort([]byte("hello?"), to); err != nil {
 		t.Fatal(err)
 	}
-	lost.send(to)
-	lost.send(to) // it is heard again, and answered once
-	for range 2 {
+	send := func(at time.Time) {
+		call, err := l.Call(lost.port, at)
+		if err == nil {
+			_, err = lost.conn.WriteToUDPAddrPort(call, to)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Now()
+	send(now)
+	send(now)                           // repeated by anybody: it is no news
+	send(now.Add(-time.Minute))         // nor is an old one
+	send(now.Add(time.Millisecond))     // it is heard again, and answered once
+	send(now.Add(2 * time.Millisecond)) // all before it were read when this one is
+	for range 3 {
 		if got := <-heard; got.id != l.ID || !strings.HasPrefix(got.address, "127.0.0.1:") {
 			t.Errorf("the server heard %+v", got)
 		}
+	}
+	if len(heard) > 0 {
+		t.Error("a call that was repeated was heard as another one")
 	}
 	if got := <-answers; got.id != s.ID {
 		t.Errorf("answered by %+v", got)

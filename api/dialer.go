@@ -45,8 +45,8 @@ type Dialer struct {
 	Addresses func(cluster.NodeID) []string
 	// Sessions shortens handshakes with nodes that were met before; nil shortens none.
 	Sessions tls.ClientSessionCache
-	// Met is told who was found at an address that was believed to be another's; nil
-	// does not care.
+	// Met is told who was found at an address that was believed to be another's, or
+	// after likelier ones had failed; nil does not care.
 	Met func(id cluster.NodeID, address string)
 }
 
@@ -63,6 +63,9 @@ func (d *Dialer) Dial(ctx context.Context, id cluster.NodeID, alpn string) (*tls
 		var conn *tls.Conn
 		conn, err = d.dialAt(try, address, id, alpn)
 		cancel()
+		if err == nil && i > 0 && d.Met != nil {
+			d.Met(id, address) // what was believed likelier is wrong: the next one need not try it
+		}
 		if err == nil || ctx.Err() != nil {
 			return conn, err
 		}

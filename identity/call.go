@@ -23,6 +23,7 @@ type Call struct {
 	Node cluster.NodeID
 	Role Role
 	Port uint16
+	At   time.Time // by the caller's clock: one that is repeated is no newer
 }
 
 const (
@@ -78,5 +79,5 @@ func (n *Node) Hear(datagram []byte, now time.Time) (Call, error) {
 		return Call{}, errors.New("the call is not signed by its caller")
 	}
 	id, role, err := certIdentity(cert)
-	return Call{Node: id, Role: role, Port: binary.BigEndian.Uint16(fields)}, err
+	return Call{Node: id, Role: role, Port: binary.BigEndian.Uint16(fields), At: at}, err
 }

@@ -36,7 +36,7 @@ func TestOnlyHostsOfTheClusterAreHeard(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := ours.Hear(datagram, now.Add(time.Minute))
-	if want := (Call{Node: other.ID, Role: RoleAgent, Port: 7443}); err != nil || got != want {
+	if want := (Call{Node: other.ID, Role: RoleAgent, Port: 7443, At: time.UnixMilli(now.UnixMilli())}); err != nil || got != want {
 		t.Fatalf("heard %+v, %v", got, err)
 	}
 	if _, err := foreign.Hear(datagram, now); err == nil {
