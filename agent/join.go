@@ -73,14 +73,20 @@ func Join(ctx context.Context, dir string, j identity.JoinString, in api.JoinReq
 	if err != nil {
 		return err
 	}
-	m := &Membership{Cluster: joined.Cluster, Servers: j.Addresses}
+	return settle(dir, n, &Membership{Cluster: joined.Cluster, Servers: j.Addresses})
+}
+
+// settle writes down who the host is now. The join's key goes last: as long as it is
+// there, nothing else of this counts, and without it the join cannot be repeated.
+func settle(dir string, n *identity.Node, m *Membership) error {
 	data, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode membership: %w", err)
 	}
-	// The key goes last: as long as it is there, nothing else of this counts.
-	return errors.Join(identity.WriteFile(filepath.Join(dir, membershipFile), append(data, '\n')), n.Save(filepath.Join(dir, nodeDir)),
-		os.Remove(filepath.Join(dir, joinKeyFile)))
+	if err := errors.Join(identity.WriteFile(filepath.Join(dir, membershipFile), append(data, '\n')), n.Save(filepath.Join(dir, nodeDir))); err != nil {
+		return fmt.Errorf("write down what the cluster said: %w", err)
+	}
+	return os.Remove(filepath.Join(dir, joinKeyFile))
 }
 
 // Node is the host's newest identity.
