@@ -109,6 +109,16 @@ func (a *Agent) dial(ctx context.Context, server string) (net.Conn, error) {
 		_ = raw.Close() // it is no connection
 		return nil, err
 	}
+	// Servers that were given up for lost may come back with a majority of their own,
+	// and tell what was wanted before.
+	id, _, err := identity.PeerNode(conn.ConnectionState())
+	if err == nil && a.hosts.refuses(id) {
+		err = fmt.Errorf("server %s was removed from the cluster", id)
+	}
+	if err != nil {
+		_ = raw.Close() // nothing that it says counts
+		return nil, err
+	}
 	return conn, nil
 }
 

@@ -292,6 +292,42 @@ func TestSessionWithARenewedCertificate(t *testing.T) {
 	c.stop()
 }
 
+// A server that was removed, and has come back with what it knew then, is not obeyed.
+func TestNoSessionWithARemovedServer(t *testing.T) {
+	leaks := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, leaks) })
+	ca, err := identity.NewAuthority("cluster", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	issue := func(id cluster.NodeID, role identity.Role) *identity.Node {
+		n, err := ca.NewNode(id, role, []net.IP{net.IPv4(127, 0, 0, 1)}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	removed := newControl(t, issue("00000000000000aa", identity.RoleServer), "c0ffee")
+	member := newControl(t, issue("00000000000000cc", identity.RoleServer), "c0ffee")
+	dir := t.TempDir()
+	m, err := openMemory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(m.saveRoster(&cluster.Roster{Removed: []cluster.NodeID{"00000000000000aa"}}), m.close()); err != nil {
+		t.Fatal(err)
+	}
+	_, stop := runAgent(t, Config{Dir: dir, Node: always(issue("00000000000000bb", identity.RoleAgent)), Cluster: "c0ffee",
+		Servers: []string{removed.listener.Addr().String(), member.listener.Addr().String()}}) // asked in this order
+	receive(t, "hello", member.hellos)
+	if len(removed.hellos) != 0 {
+		t.Error("a removed server was told everything, and obeyed")
+	}
+	stop()
+	removed.stop()
+	member.stop()
+}
+
 // said is a log that a test reads while it is written.
 type said struct {
 	mu   sync.Mutex
