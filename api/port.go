@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"slices"
@@ -65,6 +66,7 @@ type Port struct {
 	mu     sync.Mutex
 	served map[*tls.Conn]cluster.NodeID // who has a connection in Serve; guarded by mu
 	told   map[string]time.Time         // when a refusal was last in the log; guarded by mu
+	closed bool                         // Close was called; guarded by mu
 }
 
 // NewPort makes a Port on a listener, which it owns once Accept is called.
@@ -109,10 +111,11 @@ func (p *Port) Accept(ctx context.Context) error {
 	}
 }
 
-// Close closes the connections that are being served.
+// Close closes the connections that are being served, and those that would be.
 func (p *Port) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.closed = true
 	for conn := range p.served {
 		_ = conn.NetConn().Close() // without TLS's good-bye, which could wait
 	}
@@ -149,6 +152,11 @@ func (p *Port) route(conn *tls.Conn) {
 		return
 	}
 	peer, err := p.admit(conn.ConnectionState(), p.Protocols[i].Roles)
+	if err == nil {
+		var end func()
+		end, err = p.serving(conn, peer)
+		defer end()
+	}
 	if err != nil {
 		tell := p.log.Debug
 		if p.isNews(peer, alpn, time.Now()) {
@@ -159,11 +167,6 @@ func (p *Port) route(conn *tls.Conn) {
 			bidFarewell(conn)
 		}
 		_ = conn.Close() // the log has the reason; strangers learn nothing
-		return
-	}
-	defer p.serving(conn, peer)()
-	if peer.ID != "" && p.Refused != nil && p.Refused(peer.ID) {
-		_ = conn.Close() // removed just now, before Expel could know of this connection
 		return
 	}
 	p.Protocols[i].Serve(conn, peer)
@@ -193,17 +196,29 @@ func (p *Port) isNews(peer Peer, alpn string, now time.Time) bool {
 	return true
 }
 
-// serving notes that conn is peer's until the returned function is called.
-func (p *Port) serving(conn *tls.Conn, peer Peer) (end func()) {
+// errPortClosed is of connections that came when the port closed.
+var errPortClosed = errors.New("the port is closed")
+
+// serving notes that conn is peer's until the returned function is called. Who was
+// removed between admit and this is seen here: from now on Expel and Close find conn.
+func (p *Port) serving(conn *tls.Conn, peer Peer) (end func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.served[conn] = peer.ID
+	switch {
+	case p.closed:
+		err = errPortClosed
+	case p.refuses(peer.ID):
+		err = errRemoved
+	}
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		delete(p.served, conn)
-	}
+	}, err
 }
+
+func (p *Port) refuses(id cluster.NodeID) bool { return id != "" && p.Refused != nil && p.Refused(id) }
 
 // Expel closes the connections of nodes that are refused now. It is called when
 // somebody was removed.
@@ -211,7 +226,7 @@ func (p *Port) Expel() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for conn, id := range p.served {
-		if id != "" && p.Refused != nil && p.Refused(id) {
+		if p.refuses(id) {
 			_ = conn.NetConn().Close() // without TLS's good-bye, which could wait
 		}
 	}
@@ -228,7 +243,7 @@ func (p *Port) admit(cs tls.ConnectionState, roles []identity.Role) (Peer, error
 	switch {
 	case err != nil:
 		return peer, err
-	case p.Refused != nil && p.Refused(id):
+	case p.refuses(id):
 		return peer, errRemoved
 	case len(roles) > 0 && !slices.Contains(roles, role):
 		return peer, cluster.Errorf(cluster.KindForbidden, "role", "a node of role %s may not speak this protocol", role)
