@@ -1,9 +1,12 @@
 package server
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -168,5 +171,25 @@ func TestRecoverFromALostMajority(t *testing.T) {
 	}
 	if _, err := Recover(left.dir, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("recovers a server that runs")
+	}
+}
+
+// TestRecoveryThatDidNotHappenRemovesNobody: a host that died between the mark and
+// the recovery itself comes back to the others.
+func TestRecoveryThatDidNotHappenRemovesNobody(t *testing.T) {
+	g := newGroup(t, 3)
+	first, others := g.leader()
+	for _, i := range others {
+		if err := writeOnce(layout{g[i].dir}.recovered(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g[first].stop()
+	next, _ := g.leader()
+	if _, err := os.Stat(layout{g[next].dir}.recovered()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the mark is still there: %v", err)
+	}
+	if nodes, err := g[next].client.Nodes(t.Context()); err != nil || len(nodes) != 3 {
+		t.Errorf("%d nodes, %v", len(nodes), err)
 	}
 }

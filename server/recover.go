@@ -56,6 +56,12 @@ func (l *leader) dismiss(ctx context.Context) error {
 	if _, err := os.Stat(l.layout.recovered()); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	if group := l.store.Servers(); len(group) > 1 {
+		// The host died after the mark and before the rest: the others are still in the
+		// group, and may serve. Removing them now would be the loss.
+		l.log.Warn("recovery was begun and did not happen; repeat it with no server running if it is still needed", "servers", len(group))
+		return l.endRecovery()
+	}
 	for n := range l.store.State().Nodes() {
 		if !n.Server || n.ID == l.self {
 			continue
@@ -65,6 +71,10 @@ func (l *leader) dismiss(ctx context.Context) error {
 		}
 		l.log.Warn("server was removed: this one was recovered without it", "node", n.Name)
 	}
+	return l.endRecovery()
+}
+
+func (l *leader) endRecovery() error {
 	if err := os.Remove(l.layout.recovered()); err != nil {
 		return fmt.Errorf("end the recovery: %w", err)
 	}
