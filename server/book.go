@@ -44,19 +44,12 @@ func openBook(path string, self cluster.NodeID, log *slog.Logger) (*book, error)
 	return b, nil
 }
 
-// update takes what the state says, and writes it down if it is news.
+// update takes what the state says, and writes it down if it is news. One at a time
+// may call it. Nobody waits for the disk meanwhile: each new connection asks the book.
 func (b *book) update(r *cluster.Roster) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(r.Members) == 0 || b.roster.Same(r) {
+	if !b.take(r) {
 		return
 	}
-	for _, m := range r.Members {
-		if old, ok := b.roster.Member(m.ID); !ok || old.Address != m.Address {
-			delete(b.met, m.ID) // the node itself said where it is, after it was met elsewhere
-		}
-	}
-	b.roster = r
 	data, err := json.Marshal(r)
 	if err == nil {
 		err = writeOnce(b.path, data)
@@ -64,6 +57,23 @@ func (b *book) update(r *cluster.Roster) {
 	if err != nil {
 		b.log.Warn("list of hosts was not saved; after a restart hosts that moved meanwhile are searched at their old addresses", "err", err)
 	}
+}
+
+// take reports whether r is news.
+func (b *book) take(r *cluster.Roster) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(r.Members) == 0 || b.roster.Same(r) {
+		return false
+	}
+	for id := range b.met {
+		old, _ := b.roster.Member(id)
+		if m, ok := r.Member(id); !ok || old.Address != m.Address {
+			delete(b.met, id) // it is gone, or said itself where it is after it was met elsewhere
+		}
+	}
+	b.roster = r
+	return true
 }
 
 // addresses returns where a node may be, likeliest first.

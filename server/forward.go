@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
+	"sync/atomic"
 	"time"
 
 	"paas/api"
@@ -137,6 +138,9 @@ func (t *toLeader) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		if err == nil {
 			_ = resp.Body.Close() // it has none
+			if body.read.Load() { // it was slow to say so, and what it was sent is gone
+				return nil, unanswered(req, id, &api.NotSentError{Err: errNotLeading})
+			}
 		}
 		if pause(hold, holdPause) != nil {
 			return nil, unanswered(req, id, errors.Join(err, errNotLeading))
@@ -190,7 +194,7 @@ func safe(method string) bool { return method == http.MethodGet || method == htt
 type keptBody struct {
 	kept   []byte        // all of it, if it is small
 	stream io.ReadCloser // else; nil
-	read   bool          // something of stream was read
+	read   atomic.Bool   // something of stream was read; a transport that gave up may still read
 }
 
 // keepBody reads a small body, and makes a large one wait for the leader's word.
@@ -224,7 +228,7 @@ func (b *keptBody) attach(out *http.Request) {
 
 // Read implements io.Reader for a stream.
 func (b *keptBody) Read(p []byte) (int, error) {
-	b.read = true
+	b.read.Store(true)
 	return b.stream.Read(p)
 }
 
@@ -235,7 +239,7 @@ func (b *keptBody) Close() error { return nil }
 // mayRepeat reports whether a request that failed cannot have had an effect.
 func (b *keptBody) mayRepeat(req *http.Request, err error) bool {
 	var unsent *api.NotSentError
-	if req.Context().Err() != nil || b.read {
+	if req.Context().Err() != nil || b.read.Load() {
 		return false
 	}
 	return errors.As(err, &unsent) || safe(req.Method)

@@ -34,6 +34,9 @@ func (t *tenure) set(ctx context.Context) {
 func (t *tenure) now() (context.Context, <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.ctx != nil && t.ctx.Err() != nil {
+		return nil, t.changed // its loops are about to end: nothing new begins
+	}
 	return t.ctx, t.changed
 }
 
