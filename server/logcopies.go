@@ -179,7 +179,7 @@ func (c *logCopier) fetch(ctx context.Context, from cluster.NodeID, name string)
 	}
 	defer os.Remove(f.Name()) // the next start empties the folder
 	_, err = io.Copy(f, io.LimitReader(resp.Body, 2*maxLogBytes))
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil { // a log that is here is not asked for again
 		return false, fmt.Errorf("copy log: %w", err)
 	}
 	if err := os.Rename(f.Name(), filepath.Join(c.layout.builds(), name)); err != nil {
