@@ -17,7 +17,7 @@ type misfits struct {
 	mu      sync.Mutex
 	index   uint64                                 // of the state that was planned for; guarded by mu
 	all     map[cluster.AppName][]cluster.Unplaced // likewise
-	changed chan struct{}                          // closed when all changes; likewise
+	changed chan struct{}                          // closed when index or all changes; likewise
 }
 
 func newMisfits() *misfits { return &misfits{changed: make(chan struct{})} }
@@ -30,17 +30,18 @@ func (m *misfits) planned(p *cluster.Plan) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.index = p.Index
-	if len(all) == 0 && len(m.all) == 0 || reflect.DeepEqual(all, m.all) {
+	same := len(all) == 0 && len(m.all) == 0 || reflect.DeepEqual(all, m.all)
+	if same && p.Index == m.index {
 		return
 	}
-	m.all = all
+	m.index, m.all = p.Index, all
 	close(m.changed)
 	m.changed = make(chan struct{})
 }
 
 // of returns an app's replicas without a place, and a channel that is closed when
-// anybody's change.
+// anybody's change, or are found to be the same in a newer state: who waits for that
+// state to be planned for hears of nothing else.
 func (m *misfits) of(app cluster.AppName) ([]cluster.Unplaced, <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
