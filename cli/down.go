@@ -206,7 +206,7 @@ func (in *invocation) claim(dir string, id cluster.ClusterID) (*agent.Claim, err
 // directory. Nothing else is ever removed: somebody may have named a directory
 // that holds more.
 var ours = []string{"cluster.cbor", "cluster.cbor.new", "seal.key", "node", "raft", "registry", "git", "hooks", "builds", "tmp",
-	"hook.sock", "agent", "roster.json", "joined", "join.key", "recovered", "up.access", "up.json", "up.log", "lock"}
+	"hook.sock", "agent", "roster.json", "joined", "join.key", "membership.json", "recovered", "up.access", "up.json", "up.log", "lock"}
 
 // registryAddress is what images of this state are named after; "" if there
 // never was a registry. The builder keeps it there.

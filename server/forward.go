@@ -129,7 +129,8 @@ func (t *toLeader) RoundTrip(req *http.Request) (*http.Response, error) {
 		body.attach(out)
 		resp, err := t.transport.RoundTrip(out)
 		if err == nil && resp.Header.Get(headerNotLeading) == "" {
-			context.AfterFunc(ctx, func() { _ = resp.Body.Close() }) // the reader is told already
+			given := resp.Body                                   // for a terminal, httputil.ReverseProxy takes it out of resp
+			context.AfterFunc(ctx, func() { _ = given.Close() }) // the reader is told already
 			return resp, nil
 		}
 		end()
