@@ -38,12 +38,12 @@ func (m *members) Run(ctx context.Context) error {
 		default:
 			failures = 0
 		}
-		pace := time.Hour
+		pace := time.Hour // a look now and then repairs what nobody thought of
 		if pending {
 			pace = memberInterval
 		}
-		if failures > 0 {
-			pace = max(pace%time.Hour, backoff(failures))
+		if failures > 0 && pause(ctx, backoff(failures)) == nil {
+			continue
 		}
 		select {
 		case <-m.store.Changed(st.Index()):

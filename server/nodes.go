@@ -115,6 +115,9 @@ func sameObservation(a, b cluster.Observation) bool {
 
 // NodeRouter implements api.NodeEvents.
 func (f *fleet) NodeRouter(_ context.Context, status cluster.RouterStatus) error {
+	if n, err := f.store.State().Node(status.Node); err != nil || !n.Router {
+		return nil // it has none: its word would hold up drains
+	}
 	f.mu.Lock()
 	f.routers[status.Node] = status
 	f.mu.Unlock()

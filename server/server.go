@@ -40,7 +40,9 @@ type Server struct {
 	joins     *joinService
 	routes    []api.Route
 	ready     chan struct{} // closed by Run when it leads and serves, once
-	started   atomic.Bool   // Run was called
+	// allApplied is closed by Run when this server has what was committed before it.
+	allApplied chan struct{}
+	started    atomic.Bool // Run was called
 }
 
 // New opens or bootstraps everything in c.Dir and binds Listen. It starts nothing:
@@ -50,7 +52,7 @@ func New(c Config) (_ *Server, err error) {
 	if c, err = c.complete(); err != nil {
 		return nil, err
 	}
-	s := &Server{ready: make(chan struct{})}
+	s := &Server{ready: make(chan struct{}), allApplied: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -100,7 +102,7 @@ func (s *Server) open(c Config, now time.Time) error {
 	if s.store, err = store.Open(store.Config{Dir: l.raft(), Node: s.self, Transport: s.raft, Logger: c.Logger}); err != nil {
 		return err
 	}
-	s.caughtUp = s.store.CaughtUp()
+	s.caughtUp = s.allApplied
 	// The store's lock says that the directory is this process's alone.
 	return errors.Join(s.bootstrap(), l.clean(), l.linkHook(c.Binary))
 }
@@ -252,6 +254,7 @@ func (s *Server) Run(ctx context.Context) error {
 		layer{"certificate", s.renew},
 		layer{"search", s.search},
 		layer{"hooks", s.hooks.Run},
+		layer{"catching up", s.catchUp},
 		layer{"ready", s.announce},
 		layer{"step down", s.stepDown},
 		layer{"front", s.front.Run},
@@ -285,10 +288,8 @@ func (s *Server) announce(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	if _, err := s.helm(ctx, time.Hour); err == nil {
-		close(s.ready)
-		s.log.Info("server is ready", "address", s.public, "node", s.cfg.Name)
-	}
+	close(s.ready)
+	s.log.Info("server is ready", "address", s.public, "node", s.cfg.Name)
 	<-ctx.Done()
 	return nil
 }

@@ -37,6 +37,9 @@ func (s *Store) followLeadership(ctx context.Context, r *raft.Raft) {
 		case <-ctx.Done():
 			return
 		case leads := <-r.LeaderCh():
+			if leads {
+				s.setLeading(false) // a loss that came and went while nobody read: others led meanwhile
+			}
 			// Losing leadership is the normal way for catchUp to fail; Raft says so here.
 			s.setLeading(leads && s.catchUp(ctx, r) == nil)
 		}

@@ -4,8 +4,8 @@ package e2e
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 )
@@ -42,10 +42,9 @@ func (f *fleet) fullDisk(m *member, entry *host, dir, role string) {
 	_, all := l.writesBack(at.Add(2*time.Second), others, time.Minute)
 	within(t, "disk of the "+role+" full, writes through the others", all+2*time.Second, 10*time.Second)
 	f.await("the message names the disk", time.Minute, func() string {
-		said := m.said()
 		status := f.via(others[0]).must(f.home, "status", "--cluster")
-		if !strings.Contains(said, m.data()) && !strings.Contains(said, m.home) || !strings.Contains(status, m.name) {
-			return fmt.Sprintf("its log:\n%s\nand the status:\n%s", tail(said, 5), status)
+		if !regexp.MustCompile(`Disk\s+` + m.name + ` ` + m.home).MatchString(status) {
+			return fmt.Sprintf("its log:\n%s\nand the status:\n%s", tail(m.said(), 5), status)
 		}
 		return ""
 	})

@@ -80,7 +80,7 @@ func joinAttacks(f *fleet, from *member, n int) {
 func usedString(f *fleet, from *member) string {
 	f.t.Helper()
 	text := f.joinString(f.members[0], "--role", "agent")
-	data := from.home + "/joined-once"
+	data := fmt.Sprintf("%s/joined-%d", from.home, time.Now().UnixNano()) // a host joins once
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	cmd := f.joining(ctx, from, "once", data, text)
