@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"paas/cluster"
@@ -22,6 +23,9 @@ const (
 	// lostAfter is how long until its connections are cut, and what was asked on them
 	// is asked elsewhere if that is safe.
 	lostAfter = 1750 * time.Millisecond
+	// watchSlack is how late a timer may come. One that comes later tells that this
+	// process got no processor, and nothing of the host.
+	watchSlack = 200 * time.Millisecond
 	// watchIdle is how long a host that gets no request is still watched.
 	watchIdle = 10 * time.Second
 	// watchRetry is how long a host that cannot be reached is left alone.
@@ -62,7 +66,9 @@ func (r *Router) watchHost(ctx context.Context, n *remote) {
 			return
 		}
 		r.doubt(n, err)
-		n.cut()
+		if !r.deaf(n) {
+			n.cut()
+		}
 		rest(ctx, watchRetry)
 	}
 }
@@ -72,7 +78,13 @@ func (r *Router) watchHost(ctx context.Context, n *remote) {
 func (r *Router) converse(ctx context.Context, n *remote) error {
 	dialing, cancel := context.WithTimeout(ctx, r.limits.Reach)
 	defer cancel()
-	doubts := time.AfterFunc(doubtAfter, func() { r.doubt(n, errHostDoubt) })
+	var armed atomic.Int64
+	armed.Store(time.Now().UnixNano())
+	doubts := time.AfterFunc(doubtAfter, func() {
+		if time.Now().UnixNano()-armed.Load() < int64(doubtAfter+watchSlack) {
+			r.doubt(n, errHostDoubt)
+		}
+	})
 	defer doubts.Stop()
 	conn, err := r.config.Probe(dialing, n.node)
 	if err != nil {
@@ -82,6 +94,7 @@ func (r *Router) converse(ctx context.Context, n *remote) error {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // long past
 	defer stop()
 	for ctx.Err() == nil && n.wanted(time.Now()) {
+		armed.Store(time.Now().UnixNano())
 		doubts.Reset(doubtAfter)
 		if err := askForLife(conn); err != nil {
 			return err
@@ -95,13 +108,38 @@ func (r *Router) converse(ctx context.Context, n *remote) error {
 
 // askForLife sends a byte and waits for it to come back.
 func askForLife(conn net.Conn) error {
-	_ = conn.SetDeadline(time.Now().Add(lostAfter)) // fails only on a dead connection
+	began := time.Now()
+	_ = conn.SetDeadline(began.Add(lostAfter)) // fails only on a dead connection
 	var one [1]byte
 	if _, err := conn.Write(one[:]); err != nil {
 		return err
 	}
 	_, err := conn.Read(one[:])
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() && time.Since(began) > lostAfter+watchSlack {
+		_ = conn.SetDeadline(time.Now().Add(doubtAfter)) // the answer may lie there: nobody looked
+		_, err = conn.Read(one[:])
+	}
 	return err
+}
+
+// deaf reports whether all other hosts are out as well. Then it is this one that
+// hears nobody, and cutting what it has would only make it worse: requests go where
+// they went, as if nobody were out.
+func (r *Router) deaf(n *remote) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	others := 0
+	for _, o := range r.remotes {
+		if o == n || !o.watched.Load() {
+			continue
+		}
+		if !o.out.Load() {
+			return false
+		}
+		others++
+	}
+	return others > 0
 }
 
 // doubt leaves a host's replicas out until it answers.
