@@ -91,6 +91,7 @@ type Agent struct {
 	space        *spaceWatch
 	router       *router.Router // nil without one
 	certificates *newestSession
+	life         string // of this process
 	hosts        *hosts
 	caller       *caller // nil without CallAddress
 	dialer       *api.Dialer
@@ -215,6 +216,7 @@ func (a *Agent) remember(rt runtime) error {
 	archive, life := newArchive(), randomName()
 	a.reconciler = newReconciler(&shared{cluster: a.config.Cluster, life: life, runtime: rt, probe: checkReplica, board: a.board, archive: archive,
 		registry: a.endpoint, listening: listeningPorts, starts: make(chan struct{}, startLimit(goruntime.NumCPU())), users: newUsers(), log: a.log}, set)
+	a.life = life
 	a.calls = &calls{cluster: a.config.Cluster, life: life, runtime: rt, board: a.board, archive: archive,
 		assignment: a.reconciler.assignment, registry: a.endpoint}
 	return nil

@@ -130,7 +130,7 @@ func (a *Agent) hello(ctx context.Context) api.Hello {
 	info := a.engineInfo(ctx)
 	n.DockerVersion, n.Arch = info.Version, info.Arch
 	n.MemoryBytes, n.CPUMilli = capacity(info.MemoryBytes, info.CPUs)
-	return api.Hello{Node: n, Observed: a.board.all(), Space: a.space.last()}
+	return api.Hello{Node: n, Observed: a.board.all(), Space: a.space.last(), Process: a.life}
 }
 
 // welcome takes what the server said of the cluster.

@@ -35,6 +35,9 @@ type Hello struct {
 	Observed []Observed
 	// Space is how full the node's file systems are, as every heartbeat says it.
 	Space []cluster.Space
+	// Process is drawn anew by every process, so that two that claim to be one node are
+	// told apart; "" in earlier versions.
+	Process string
 }
 
 // Welcome is the server's answer to Hello.

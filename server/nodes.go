@@ -21,6 +21,7 @@ type fleet struct {
 	assign   *assigner
 	evidence *evidence
 	spaces   *spaces
+	lives    *lives
 	// routed has capacity 1: a router's status changed. Sent by NodeRouter, received by the scheduler.
 	routed chan struct{}
 	// heard has capacity 1: a node that was not up spoke. Sent by NodeAlive, received by the leases.
@@ -32,7 +33,7 @@ type fleet struct {
 }
 
 func newFleet(c *control, a *assigner, e *evidence, welcome func() api.Welcome) *fleet {
-	return &fleet{control: c, assign: a, evidence: e, welcome: welcome, spaces: newSpaces(),
+	return &fleet{control: c, assign: a, evidence: e, welcome: welcome, spaces: newSpaces(), lives: newLives(),
 		routed: make(chan struct{}, 1), heard: make(chan struct{}, 1),
 		alive: map[cluster.NodeID]time.Time{}, routers: map[cluster.NodeID]cluster.RouterStatus{}}
 }
@@ -40,6 +41,9 @@ func newFleet(c *control, a *assigner, e *evidence, welcome func() api.Welcome) 
 // NodeJoined implements api.NodeEvents.
 func (f *fleet) NodeJoined(ctx context.Context, h api.Hello) (api.Welcome, error) {
 	n := h.Node
+	if err := f.lives.enter(n.ID, h.Process); err != nil {
+		return api.Welcome{}, err
+	}
 	now := time.Now().UTC()
 	by := store.By{Actor: "agent " + n.Name, At: now}
 	known, err := f.store.State().Node(n.ID)
