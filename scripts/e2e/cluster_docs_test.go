@@ -14,19 +14,7 @@ import (
 	"time"
 )
 
-// TestClusterTour does what the README's tour of a cluster shows, line by line, on
-// hosts h1 to h4.
-func TestClusterTour(t *testing.T) {
-	readme := document(t, "README.md")
-	_, tour, found := strings.Cut(readme, "\n## Three hosts\n")
-	if !found {
-		t.Fatal("the README has no tour of a cluster")
-	}
-	tour, _, _ = strings.Cut(tour, "\n## ")
-	newTourist(t).follow(tour, 12)
-}
-
-// TestClusterDocument does the same with docs/cluster.md.
+// TestClusterDocument runs the commands of docs/cluster.md, one after the other.
 func TestClusterDocument(t *testing.T) {
 	newTourist(t).follow(document(t, filepath.Join("docs", "cluster.md")), 12)
 }

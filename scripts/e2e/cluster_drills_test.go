@@ -61,6 +61,7 @@ func figures(t testing.TB, what string, all []time.Duration, median, p99 time.Du
 // within fails the test, and goes on, if took is more than limit.
 func within(t testing.TB, what string, took, limit time.Duration) {
 	t.Helper()
+	limit *= patience
 	t.Logf("%s: %v (≤ %v)", what, took.Round(time.Millisecond), limit)
 	if took > limit {
 		t.Errorf("%s: %v, want ≤ %v", what, took, limit)

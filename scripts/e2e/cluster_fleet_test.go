@@ -124,6 +124,12 @@ func (f *fleet) report() {
 	}
 }
 
+// await waits with patience.
+func (f *fleet) await(what string, within time.Duration, wrong func() string) {
+	f.t.Helper()
+	f.host.await(what, within*patience, wrong)
+}
+
 func (f *fleet) servers() (list []*member) {
 	for _, m := range f.members {
 		if m.role == "server" {
