@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"paas/api"
@@ -52,7 +53,15 @@ func (p *peering) handle(pattern string, h http.Handler, roles ...identity.Role)
 // is TLS from net/http, which would look for a protocol of its own behind the ALPN.
 type peerConn struct {
 	net.Conn
-	peer api.Peer
+	peer   api.Peer
+	once   sync.Once
+	closed chan struct{}
+}
+
+// Close implements net.Conn.
+func (c *peerConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
 }
 
 type peerKey struct{}
@@ -69,13 +78,15 @@ func peerOf(r *http.Request) (cluster.NodeID, identity.Role, bool) {
 // serve is the port's.
 func (p *peering) serve(conn *tls.Conn, peer api.Peer) {
 	p.book.called(peer.ID, conn.RemoteAddr())
-	p.web.give(peerConn{conn, peer})
+	held := &peerConn{Conn: conn, peer: peer, closed: make(chan struct{})}
+	p.web.give(held)
+	<-held.closed // until then the port may have to close it: when the node is removed
 }
 
 // Run serves until ctx ends.
 func (p *peering) Run(ctx context.Context) error {
 	srv := &http.Server{Handler: p.mux, ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-		return context.WithValue(ctx, peerKey{}, conn.(peerConn).peer)
+		return context.WithValue(ctx, peerKey{}, conn.(*peerConn).peer)
 	}, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug)}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() }) // peers ask another server, or again
