@@ -26,6 +26,10 @@ type joinService struct {
 
 // CreateJoin implements api.JoinService.
 func (s *joinService) CreateJoin(ctx context.Context, in api.CreateJoin) (*api.NewJoin, error) {
+	if s.cfg.Alone {
+		return nil, cluster.Conflict("alone", "no join string is made").Because("this server runs for one host alone, on loopback (paas up)").
+			WithHint("start the first server of a cluster with: paas server --data DIR --advertise IP")
+	}
 	if in.Role != identity.RoleServer && in.Role != identity.RoleAgent {
 		return nil, cluster.Invalid("role", "no join string is made").Because("a host joins as a server or as an agent").
 			WithHint("say which: paas join create --role agent")

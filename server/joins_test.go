@@ -264,3 +264,12 @@ func listenPlain(t testing.TB) string {
 	t.Cleanup(srv.Close)
 	return srv.Listener.Addr().String()
 }
+
+// TestAHostForItselfMakesNoJoinString: nobody could ever use one of "paas up".
+func TestAHostForItselfMakesNoJoinString(t *testing.T) {
+	h := newHost(t)
+	alone := *h.server.control
+	alone.cfg.Alone = true
+	_, err := (&joinService{control: &alone}).CreateJoin(t.Context(), api.CreateJoin{Role: identity.RoleAgent})
+	wantKind(t, err, cluster.KindConflict, "alone")
+}
