@@ -97,7 +97,7 @@ func (d *docker) Watch(ctx context.Context, connected func(), news func(containe
 	if err := d.negotiate(ctx); err != nil {
 		return err
 	}
-	f := d.own()
+	f := d.ownContainers()
 	f.Add("type", string(events.ContainerEventType))
 	for _, a := range []events.Action{events.ActionDie, events.ActionOOM, events.ActionStart, events.ActionDestroy, events.ActionKill} {
 		f.Add("event", string(a))
@@ -131,7 +131,7 @@ func (d *docker) List(ctx context.Context) ([]container, error) {
 	if err := d.negotiate(ctx); err != nil {
 		return nil, err
 	}
-	all, err := d.client.ContainerList(ctx, dockercontainer.ListOptions{All: true, Filters: d.own()})
+	all, err := d.client.ContainerList(ctx, dockercontainer.ListOptions{All: true, Filters: d.ownContainers()})
 	if err != nil {
 		return nil, engineError(err)
 	}
@@ -154,6 +154,21 @@ func ends(signal string) bool {
 // own filters for the cluster's label.
 func (d *docker) own() filters.Args {
 	return filters.NewArgs(filters.Arg("label", labelCluster+"="+string(d.cluster)))
+}
+
+// ownContainers filters for containers that an agent made. The cluster's label alone
+// does not say so: images that were built bear it, and whatever somebody starts of one
+// by hand inherits it. Such a container is none of ours to end.
+func (d *docker) ownContainers() filters.Args {
+	f := d.own()
+	f.Add("label", labelAllocation)
+	return f
+}
+
+// owns reports whether these are the labels of a container that ownContainers finds.
+func (d *docker) owns(labels map[string]string) bool {
+	_, made := labels[labelAllocation]
+	return made && labels[labelCluster] == string(d.cluster)
 }
 
 // labelled reads a container's labels back.
@@ -187,7 +202,7 @@ func (d *docker) Inspect(ctx context.Context, id string) (container, error) {
 }
 
 // inspect is where every operation on one container begins: what does not bear
-// the cluster's label does not exist for us.
+// our labels does not exist for us.
 func (d *docker) inspect(ctx context.Context, id string) (dockercontainer.InspectResponse, error) {
 	if id == "" {
 		return dockercontainer.InspectResponse{}, errNoContainer
@@ -202,7 +217,7 @@ func (d *docker) inspect(ctx context.Context, id string) (dockercontainer.Inspec
 	if err != nil {
 		return in, engineError(err)
 	}
-	if in.Config == nil || in.State == nil || in.Config.Labels[labelCluster] != string(d.cluster) {
+	if in.Config == nil || in.State == nil || !d.owns(in.Config.Labels) {
 		return in, fmt.Errorf("%w of this cluster: %s", errNoContainer, id)
 	}
 	return in, nil

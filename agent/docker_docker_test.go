@@ -298,6 +298,7 @@ func TestDockerStraysAndStrangers(t *testing.T) {
 	left.OneOff = &oneOff{Name: "left", Life: "before"}
 	start(h.d, left)
 	stranger := start(other.d, theirs)
+	byHand := h.startByHand()
 	h.begin(setOf())
 	soon(t, "strays gone", func() bool { all, err := h.d.List(t.Context()); return err == nil && len(all) == 0 })
 	for what, err := range map[string]error{
@@ -323,6 +324,28 @@ func TestDockerStraysAndStrangers(t *testing.T) {
 	if !h.inspect(stranger).State.Running {
 		t.Error("purge of one cluster hit another")
 	}
+	if !h.inspect(byHand).State.Running {
+		t.Error("a container that somebody started of an app's image was ended")
+	}
+}
+
+// startByHand starts what "docker run" of an app's image does: the container inherits
+// the image's labels, and has none of an allocation.
+func (h *host) startByHand() string {
+	h.t.Helper()
+	c := h.d.client
+	made, err := c.ContainerCreate(h.t.Context(), &dockercontainer.Config{Image: "busybox:latest", Cmd: []string{"sleep", "3600"},
+		Labels: map[string]string{labelCluster: string(h.d.cluster), labelApp: "shop"}}, nil, nil, nil, "")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() {
+		_ = c.ContainerRemove(context.Background(), made.ID, dockercontainer.RemoveOptions{Force: true})
+	})
+	if err := c.ContainerStart(h.t.Context(), made.ID, dockercontainer.StartOptions{}); err != nil {
+		h.t.Fatal(err)
+	}
+	return made.ID
 }
 
 // TestDockerStoppedFromOutside: the engine says of a container that somebody stops,
