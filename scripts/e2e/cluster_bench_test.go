@@ -224,7 +224,11 @@ func (b *clusterBench) startByHand(m *member) (id string, err error) {
 	if err := do("GET", "/containers/"+made.Id+"/json", nil, &shown); err != nil {
 		return made.Id, err
 	}
-	to := m.addr + ":" + shown.NetworkSettings.Ports["8080/tcp"][0].HostPort
+	ports := shown.NetworkSettings.Ports["8080/tcp"]
+	if len(ports) == 0 {
+		return made.Id, fmt.Errorf("%s on %s runs no more", made.Id, m.name)
+	}
+	to := m.addr + ":" + ports[0].HostPort
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return b.f.bed.dial(ctx, "0", to)
 	}}}

@@ -48,7 +48,7 @@ func (f *fleet) placeOn(m *member, app string) string {
 	if err != nil {
 		return err.Error()
 	}
-	for _, r := range list {
+	for _, r := range wellOf(list) { // one that is about to go is no replica to lose
 		if r.Node == m.name {
 			return ""
 		}
@@ -59,7 +59,7 @@ func (f *fleet) placeOn(m *member, app string) string {
 			defer f.must(f.home, "nodes", "uncordon", x.name)
 		}
 	}
-	f.healthy(app, len(list), 60*time.Second)
+	f.healthy(app, len(wellOf(list)), 60*time.Second)
 	return "moved"
 }
 
