@@ -20,6 +20,7 @@ import (
 type bubble struct {
 	r     *Router
 	front *handoff
+	log   *logged // nil: nobody keeps it
 
 	clients []net.Conn
 }

@@ -34,6 +34,8 @@ type remote struct {
 	// start has the host watched; see follow.
 	start func(*remote)
 
+	standing standing
+
 	out     atomic.Bool  // its replicas are left out while there are others
 	lost    atomic.Bool  // it is gone: connecting is vain until it answers its watch
 	listed  atomic.Bool  // a replica of the table, or one with holders, is there

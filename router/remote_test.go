@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -102,7 +103,8 @@ func amongHosts(t *testing.T, h http.Handler, test func(*testing.T, *bubble, []*
 			hosts[id], list, ups = f, append(list, f), append(ups, f.upstream(1), f.upstream(2))
 		}
 		b := &bubble{front: newHandoff(nil)}
-		b.r = newRouter(Config{Node: "h0", Zone: "h0", HTTPSPort: 443,
+		b.log = &logged{}
+		b.r = newRouter(Config{Node: "h0", Zone: "h0", HTTPSPort: 443, Logger: slog.New(slog.NewTextHandler(b.log, nil)),
 			Dial: func(ctx context.Context, u cluster.Upstream) (net.Conn, error) {
 				return hosts[u.Node].connect(ctx, func(c net.Conn) { hosts[u.Node].back.give(c) })
 			},
@@ -113,13 +115,15 @@ func amongHosts(t *testing.T, h http.Handler, test func(*testing.T, *bubble, []*
 		b.r.SetTable(tableOf(1, routeTo("a.localhost", ups...)))
 		router := b.r.server(ctx, newProxy(b.r))
 		go router.Serve(b.front)
-		following := make(chan error, 1)
+		following := make(chan error, 2)
 		go func() { following <- b.r.follow(ctx) }()
+		go func() { following <- b.r.listen(ctx) }()
 		test(t, b, list)
 		for _, c := range b.clients {
 			_ = c.Close()
 		}
 		cancel()
+		<-following
 		<-following
 		_ = router.Close()
 		for _, u := range b.r.upstreams {

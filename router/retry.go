@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"time"
 )
 
 const (
@@ -67,10 +66,7 @@ func (p *proxy) blame(up *upstream, err error) {
 		return
 	}
 	p.r.blameHost(up, err)
-	if up.strike(time.Now()) {
-		p.r.counters.ejections.Add(1)
-		p.r.log.Warn("replica ejected", "alloc", up.Allocation, "node", up.Node, "err", dial.err)
-	}
+	p.r.refused(up, dial.err)
 }
 
 // mayRetry reports whether a failed request may go to another replica.

@@ -52,7 +52,8 @@ func (s *silence) suspicious(now time.Time, after time.Duration) bool {
 	return s.mute.Load() || since != 0 && now.UnixNano()-since >= int64(after)
 }
 
-// listen pings replicas that have fallen silent until ctx ends.
+// listen pings replicas that have fallen silent until ctx ends, and tells what is well
+// again.
 func (r *Router) listen(ctx context.Context) error {
 	tick := time.NewTicker(r.limits.Silence / 2)
 	defer tick.Stop()
@@ -61,6 +62,7 @@ func (r *Router) listen(ctx context.Context) error {
 	for {
 		select {
 		case now := <-tick.C:
+			r.tellReturns(now)
 			for _, u := range r.suspects(now) {
 				pings.Go(func() {
 					defer u.pinging.Store(false)
@@ -99,17 +101,17 @@ func (r *Router) ping(ctx context.Context, u *upstream) {
 	if err == nil {
 		_ = resp.Body.Close()
 	}
-	switch was := u.mute.Load(); {
+	switch {
 	case ctx.Err() != nil:
 	case err == nil || once.Err() == nil: // refused or broken is an answer: it counts elsewhere
 		u.heard()
-		if was {
-			r.log.Info("replica answers again", "alloc", u.Allocation, "node", u.Node)
-		}
-	case !was:
-		u.mute.Store(true)
+	case !u.mute.Swap(true):
 		u.changed()
 		r.counters.ejections.Add(1)
-		r.log.Warn("replica ejected: it takes requests and answers none", "alloc", u.Allocation, "node", u.Node, "waiting", u.load())
+		if u.standing.failed(time.Now()) {
+			r.log.Warn("replica ejected: it takes requests and answers none", "alloc", u.Allocation, "node", u.Node, "waiting", u.load())
+		}
+	default:
+		u.standing.failed(time.Now())
 	}
 }

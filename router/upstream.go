@@ -28,6 +28,7 @@ type upstream struct {
 	cluster.Upstream
 	ejection
 	silence
+	standing  standing
 	host      *remote      // nil: this one, or one that is not watched
 	held      atomic.Int64 // holders, and retiredBit
 	transport *http.Transport

@@ -144,11 +144,13 @@ func (r *Router) deaf(n *remote) bool {
 
 // doubt leaves a host's replicas out until it answers.
 func (r *Router) doubt(n *remote, err error) {
+	if n.standing.failed(time.Now()) {
+		r.log.Warn("host ejected: it does not answer", "node", string(n.node), "err", err)
+	}
 	if n.out.Swap(true) {
 		return
 	}
 	r.counters.ejections.Add(1)
-	r.log.Warn("host ejected: it does not answer", "node", string(n.node), "err", err)
 	n.giveUp()
 	for _, u := range r.upstreamsOn(n) {
 		u.transport.CloseIdleConnections() // each would cost a request
@@ -161,7 +163,6 @@ func (r *Router) trust(n *remote) {
 	if !n.out.Swap(false) {
 		return
 	}
-	r.log.Info("host answers again", "node", string(n.node))
 	for _, u := range r.upstreamsOn(n) {
 		u.forgive()
 	}
