@@ -89,6 +89,7 @@ type Agent struct {
 	reconciler   *reconciler
 	calls        *calls
 	space        *spaceWatch
+	retention    *retention     // nil without a mirror
 	router       *router.Router // nil without one
 	certificates *newestSession
 	life         string // of this process
@@ -148,7 +149,10 @@ func (a *Agent) open() (err error) {
 	if err := a.remember(rt); err != nil {
 		return err
 	}
-	a.space = &spaceWatch{dir: c.Dir, root: a.engineRoot}
+	a.space = &spaceWatch{dir: c.Dir, root: a.engineRoot, filled: make(chan struct{}, 1)}
+	if a.mirror != nil {
+		a.retain(rt)
+	}
 	a.listenForCalls()
 	if c.Router == nil {
 		return nil
@@ -215,10 +219,10 @@ func (a *Agent) remember(rt runtime) error {
 	a.tunnels = newTunnels(a.hosts.member, confirm, tunnelsFor(hostMemory()), a.log)
 	archive, life := newArchive(), randomName()
 	a.reconciler = newReconciler(&shared{cluster: a.config.Cluster, life: life, runtime: rt, probe: checkReplica, board: a.board, archive: archive,
-		registry: a.endpoint, listening: listeningPorts, starts: make(chan struct{}, startLimit(goruntime.NumCPU())), users: newUsers(), log: a.log}, set)
+		registry: a.endpoint, listening: listeningPorts, starts: make(chan struct{}, startLimit(goruntime.NumCPU())), users: newUsers(), pins: newPins(), log: a.log}, set)
 	a.life = life
 	a.calls = &calls{cluster: a.config.Cluster, life: life, runtime: rt, board: a.board, archive: archive,
-		assignment: a.reconciler.assignment, registry: a.endpoint}
+		assignment: a.reconciler.assignment, registry: a.endpoint, pins: a.reconciler.shared.pins}
 	return nil
 }
 
@@ -335,6 +339,9 @@ func (a *Agent) runApps(ctx context.Context) error {
 	g.Go(func() error {
 		return a.reconciler.run(ctx, func() { a.once.Do(func() { close(a.settled) }) })
 	})
+	if a.retention != nil {
+		g.Go(func() error { return a.retention.begin(ctx, a.settled) })
+	}
 	return g.Wait()
 }
 

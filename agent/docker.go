@@ -138,6 +138,7 @@ func (d *docker) List(ctx context.Context) ([]container, error) {
 	out := make([]container, 0, len(all))
 	for _, s := range all {
 		c := labelled(s.ID, s.Labels)
+		c.Image = s.Image
 		c.Running, c.Created = s.State == dockercontainer.StateRunning, s.State == dockercontainer.StateCreated
 		out = append(out, c)
 	}
@@ -191,6 +192,7 @@ func (d *docker) Inspect(ctx context.Context, id string) (container, error) {
 	}
 	s := in.State
 	c := labelled(in.ID, in.Config.Labels)
+	c.Image = in.Config.Image
 	c.Running, c.Created = s.Running, s.Status == dockercontainer.StateCreated
 	c.PID, c.ExitCode, c.OOM, c.Error = s.Pid, s.ExitCode, s.OOMKilled, s.Error
 	c.StartedAt, _ = time.Parse(time.RFC3339Nano, s.StartedAt) // zero when it never started

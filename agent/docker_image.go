@@ -46,6 +46,41 @@ func (d *docker) Fetch(ctx context.Context, ref imageRef) error {
 	return pulled(body)
 }
 
+// Names implements images.
+func (d *docker) Names(ctx context.Context) ([]string, error) {
+	if err := d.negotiate(ctx); err != nil {
+		return nil, err
+	}
+	all, err := d.client.ImageList(ctx, image.ListOptions{Filters: d.own()})
+	if err != nil {
+		return nil, engineError(err)
+	}
+	var out []string
+	for _, s := range all {
+		for _, name := range s.RepoDigests {
+			if !strings.HasPrefix(name, "<none>") {
+				out = append(out, name)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Drop implements images.
+func (d *docker) Drop(ctx context.Context, name string) (bool, error) {
+	if err := d.negotiate(ctx); err != nil {
+		return false, err
+	}
+	_, err := d.client.ImageRemove(ctx, name, image.RemoveOptions{PruneChildren: true})
+	switch {
+	case err == nil, cerrdefs.IsNotFound(err):
+		return true, nil
+	case cerrdefs.IsConflict(err):
+		return false, nil
+	}
+	return false, engineError(err)
+}
+
 // pulled reads the progress of a pull to its end.
 func pulled(progress io.Reader) error {
 	for dec := json.NewDecoder(progress); ; {

@@ -17,6 +17,7 @@ type calls struct {
 	archive    *archive
 	assignment func(cluster.AllocationID) (api.Assignment, bool)
 	registry   func() api.RegistryEndpoint
+	pins       *pins
 }
 
 var _ api.NodeCalls = (*calls)(nil)

@@ -109,6 +109,34 @@ func (f *fakeRuntime) Fetch(_ context.Context, ref imageRef) error {
 	return err
 }
 
+func (f *fakeRuntime) Names(context.Context) ([]string, error) {
+	if err := f.lock(); err != nil {
+		return nil, err
+	}
+	defer f.mu.Unlock()
+	var out []string
+	for name, has := range f.images {
+		if has && strings.Contains(name, "@") {
+			out = append(out, name)
+		}
+	}
+	return out, nil
+}
+
+func (f *fakeRuntime) Drop(_ context.Context, name string) (bool, error) {
+	if err := f.lock(); err != nil {
+		return false, err
+	}
+	defer f.mu.Unlock()
+	for _, c := range f.containers {
+		if c.Image == name {
+			return false, nil
+		}
+	}
+	delete(f.images, name)
+	return true, nil
+}
+
 func (f *fakeRuntime) List(context.Context) ([]container, error) {
 	if err := f.lock(); err != nil {
 		return nil, err
@@ -137,6 +165,9 @@ func (f *fakeRuntime) Create(_ context.Context, s spec) (string, error) {
 		return "", err
 	}
 	defer f.mu.Unlock()
+	if name := s.Image.String(); name != "" && !f.images[name] {
+		return "", errors.New("no such image: " + name)
+	}
 	for _, m := range s.Assignment.Mounts {
 		if !f.volumes[m.Volume] && !m.Fresh {
 			return "", errNoVolume
@@ -151,7 +182,7 @@ func (f *fakeRuntime) Create(_ context.Context, s spec) (string, error) {
 	}
 	f.made++
 	c := &fakeContainer{spec: s, container: labelled(fmt.Sprintf("c%d", f.made), s.labels())}
-	c.Created = true
+	c.Created, c.Image = true, s.Image.String()
 	f.containers[c.ID] = c
 	return c.ID, nil
 }

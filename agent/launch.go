@@ -70,7 +70,12 @@ func (r *replica) adopt(ctx, live context.Context, c container) (happening, []st
 // else is tried again a few times, for a registry may be starting too.
 func (r *replica) fetch(ctx, live context.Context) (happening, []string) {
 	ref := r.spec().Image
-	err := patiently(live, func() error { return r.runtime.images.Fetch(live, ref) })
+	release, err := r.pins.hold(live, ref)
+	if err != nil {
+		return nothing, nil
+	}
+	defer release()
+	err = patiently(live, func() error { return r.runtime.images.Fetch(live, ref) })
 	if err == nil {
 		return r.launch(ctx, live)
 	}
@@ -101,8 +106,13 @@ func (r *replica) rest(ctx, live context.Context) (happening, []string) {
 // interrupted by a stop: half a start is harder to clean up than a whole one.
 func (r *replica) launch(ctx, live context.Context) (happening, []string) {
 	s := r.spec()
+	release, err := r.pins.hold(live, s.Image)
+	if err != nil {
+		return nothing, nil
+	}
+	defer release() // its container keeps it now
 	var present bool
-	err := patiently(live, func() (err error) {
+	err = patiently(live, func() (err error) {
 		present, err = r.runtime.images.Has(live, s.Image)
 		return err
 	})

@@ -34,6 +34,7 @@ var (
 	keyAssignments = []byte("assignments")
 	keyRegistry    = []byte("registry")
 	keyRoster      = []byte("roster")
+	keySpares      = []byte("spares")
 )
 
 const (
@@ -150,6 +151,14 @@ func (m *memory) roster() (*cluster.Roster, error) {
 }
 
 func (m *memory) saveRoster(r *cluster.Roster) error { return m.put(bucketTold, keyRoster, r) }
+
+// spared is what was known of images that nothing uses; nothing if none ever was.
+func (m *memory) spared() (s spares, err error) {
+	_, err = m.told(keySpares, &s)
+	return s, err
+}
+
+func (m *memory) saveSpares(s spares) error { return m.put(bucketTold, keySpares, s) }
 
 // told reads back what a server said; false if it never did, or with an error.
 func (m *memory) told(key []byte, v any) (ok bool, err error) {

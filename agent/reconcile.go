@@ -68,6 +68,23 @@ func (m *reconciler) assignment(id cluster.AllocationID) (api.Assignment, bool) 
 	return api.Assignment{}, false
 }
 
+// images are those of everything that is assigned or still has a replica.
+func (m *reconciler) images() []imageRef {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []imageRef
+	add := func(a api.Assignment) { out = append(out, imageRef{Registry: m.shared.registry(), Image: a.Image}) }
+	if m.set != nil {
+		for _, a := range m.set.Assignments {
+			add(a)
+		}
+	}
+	for _, r := range m.replicas {
+		add(r.assignment())
+	}
+	return out
+}
+
 // run reconciles until ctx ends, then waits for the replicas. settled is called
 // after each good pass over a server's set.
 func (m *reconciler) run(ctx context.Context, settled func()) error {

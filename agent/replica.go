@@ -44,6 +44,7 @@ type shared struct {
 	// host, and the session's heartbeats must get through.
 	starts  chan struct{}
 	users   *users // of volumes
+	pins    *pins  // of images
 	watched watchClock
 	log     *slog.Logger
 }

@@ -23,6 +23,11 @@ func (c *calls) Run(ctx context.Context, in api.RunRequest, t api.Terminal) (int
 	if err != nil {
 		return 0, err
 	}
+	release, err := c.pins.hold(ctx, s.Image)
+	if err != nil {
+		return 0, terminalError("run the command", err)
+	}
+	defer release()
 	if err := c.ensureImage(ctx, s.Image); err != nil {
 		return 0, terminalError("run the command", err)
 	}

@@ -40,12 +40,17 @@ type runtime struct {
 	logs       logSource
 }
 
-// images makes images present.
+// images makes images present, and takes those away that were.
 type images interface {
 	// Has reports whether the engine has the image, so that no registry is needed.
 	Has(ctx context.Context, ref imageRef) (bool, error)
 	// Fetch gets the image from its registry; errNoImage when that says it has none.
 	Fetch(ctx context.Context, ref imageRef) error
+	// Names are all names by digest that images with the cluster's label have.
+	Names(ctx context.Context) ([]string, error)
+	// Drop takes a name away, with the last one the image. One that is gone is gone;
+	// what a container has stays.
+	Drop(ctx context.Context, name string) (gone bool, err error)
 }
 
 // containers are the cluster's containers on this engine. Methods that take an
@@ -150,6 +155,7 @@ type container struct {
 	Spec       string // spec.hash of what it was made from
 	Volumes    []cluster.VolumeID
 	OneOff     string // for a one-off command, the agent's life that it belongs to
+	Image      string // the name that it was made from
 
 	// What follows is only filled by Inspect, but for Running.
 	Running    bool

@@ -19,23 +19,56 @@ type spaceWatch struct {
 	// none or it does not answer.
 	dir  string
 	root func(ctx context.Context) string
-	now  atomic.Pointer[[]cluster.Space] // nil before the first measurement
+	// filled has capacity 1: a level changed. Sent by run; received by the retention.
+	filled chan struct{}
+	now    atomic.Pointer[[]cluster.Space] // judged; nil before the first measurement
+	engine atomic.Pointer[string]          // the engine's root; nil before it answered
 }
 
 // run measures until ctx ends. The engine is asked until it has answered once.
 func (w *spaceWatch) run(ctx context.Context) error {
 	root := ""
 	for ctx.Err() == nil {
-		all := measure(w.dir, root)
-		w.now.Store(&all)
+		w.judge(measure(w.dir, root))
 		if root == "" {
 			if root = w.root(ctx); root != "" {
+				w.engine.Store(&root)
 				continue
 			}
 		}
 		pause(ctx, spaceEvery)
 	}
 	return nil
+}
+
+// judge takes a measurement and says whether a level changed.
+func (w *spaceWatch) judge(all []cluster.Space) {
+	before := map[string]cluster.SpaceLevel{} // what is new was ample
+	for _, s := range w.last() {
+		before[s.Path] = s.Level
+	}
+	changed := false
+	for i, s := range all {
+		all[i].Level = s.Judge(before[s.Path])
+		changed = changed || all[i].Level != before[s.Path]
+	}
+	w.now.Store(&all)
+	if changed {
+		wake(w.filled)
+	}
+}
+
+// engineSpace measures where the engine keeps images; false when that is not known.
+func (w *spaceWatch) engineSpace() (cluster.Space, bool) {
+	root := w.engine.Load()
+	if root == nil {
+		return cluster.Space{}, false
+	}
+	all := measure(*root)
+	if len(all) == 0 {
+		return cluster.Space{}, false
+	}
+	return all[0], true
 }
 
 // last is the newest measurement; nil before the first.

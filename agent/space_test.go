@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"paas/cluster"
 )
 
 func TestEveryFileSystemIsMeasuredOnce(t *testing.T) {
@@ -57,4 +59,25 @@ func TestEngineIsAskedUntilItAnswers(t *testing.T) {
 		cancel()
 		<-done
 	})
+}
+
+func TestChangeOfALevelWakesOnce(t *testing.T) {
+	w := &spaceWatch{filled: make(chan struct{}, 1)}
+	for i, c := range []struct {
+		free  int64
+		level cluster.SpaceLevel
+		wakes bool
+	}{
+		{50, cluster.SpaceAmple, false}, {15, cluster.SpaceTight, true}, {15, cluster.SpaceTight, false}, {21, cluster.SpaceTight, false},
+		{9, cluster.SpaceFull, true}, {50, cluster.SpaceAmple, true}, {50, cluster.SpaceAmple, false},
+	} {
+		w.judge([]cluster.Space{{Path: "/", TotalBytes: 100, FreeBytes: c.free}})
+		woken := len(w.filled) == 1
+		if woken {
+			<-w.filled
+		}
+		if woken != c.wakes || w.last()[0].Level != c.level {
+			t.Errorf("%d: %d free: woken %v, %+v", i, c.free, woken, w.last())
+		}
+	}
 }

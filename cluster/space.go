@@ -39,7 +39,7 @@ type Space struct {
 	// TotalFiles is 0 where files are not counted (btrfs).
 	TotalFiles int64 `json:"total_files,omitempty"`
 	FreeFiles  int64 `json:"free_files,omitempty"`
-	// Level is the leader's judgement.
+	// Level is the judgement of who has it: the host's agent, and the leader for everybody.
 	Level SpaceLevel `json:"level"`
 }
 
