@@ -78,5 +78,6 @@ bench-cluster: build ## replicas on several hosts, an update, the loss of a host
 bench-store:
 	go test -run xxx -bench . -benchtime 2s ./store
 
-bench-scheduler:
+bench-scheduler: ## placement, and what a server spends on 300 hosts (PAAS_BENCH_HOSTS)
 	go test -run xxx -bench . -benchtime 2s ./scheduler
+	go test -run xxx -bench Hundreds -benchtime 1x ./server

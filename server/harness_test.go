@@ -333,6 +333,8 @@ func (s *stubImages) Build(ctx context.Context, r builder.Request) (*builder.Res
 // As a release or one-off command: "ok", "exit CODE", "hang", "echo", "env KEY".
 type stubAgent struct {
 	t    testing.TB
+	node *identity.Node // nil: the server's own
+	zone string
 	mu   sync.Mutex
 	runs int
 	have map[cluster.AllocationID]*stubReplica
@@ -361,13 +363,17 @@ func (a *stubAgent) run(ctx context.Context, s *Server) {
 }
 
 func (a *stubAgent) connect(ctx context.Context, s *Server) error {
-	d := tls.Dialer{Config: s.Node().ClientConfig(api.ALPNSession)}
+	node, name, zone := s.Node(), s.cfg.Name, "a"
+	if a.node != nil {
+		node, name, zone = a.node, "agent-"+string(a.node.ID), a.zone
+	}
+	d := tls.Dialer{Config: node.ClientConfig(api.ALPNSession)}
 	conn, err := d.DialContext(ctx, "tcp", s.Addr().String())
 	if err != nil {
 		return err
 	}
 	sess, err := api.NewAgentSession(ctx, api.SessionConfig{Conn: conn, Calls: a, Logger: slog.New(slog.DiscardHandler), Hello: api.Hello{
-		Node: cluster.Node{ID: s.Node().ID, Name: s.cfg.Name, Zone: "a", Router: true, Apps: true, Address: s.Addr().String(),
+		Node: cluster.Node{ID: node.ID, Name: name, Zone: zone, Router: a.node == nil, Apps: true, Address: s.Addr().String(),
 			Arch: "amd64", MemoryBytes: 1 << 30, CPUMilli: 4000},
 		Observed: a.observed(nil)}})
 	if err != nil {
