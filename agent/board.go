@@ -10,6 +10,10 @@ import (
 	"paas/cluster"
 )
 
+// evidenceSent bounds the last words at the beginning of a session, in bytes: without
+// them the session is worth more than none.
+const evidenceSent = 4 << 20
+
 // board holds the newest observation of every allocation, and which of them the
 // server has not been sent. It is safe for concurrent use.
 type board struct {
@@ -40,8 +44,11 @@ func (b *board) put(o api.Observed) {
 		b.mu.Unlock()
 		return
 	}
-	b.newest[o.ID] = o
 	b.unsent = append(b.unsent, o)
+	if len(o.Log) == 0 {
+		o.Log = old.Log // the next leader must hear it, too, and it may have restarted since
+	}
+	b.newest[o.ID] = o
 	b.mu.Unlock()
 	wake(b.changed)
 	b.keep(o) // last and unlocked: a slow disk delays no news, and an allocation has one writer
@@ -80,12 +87,23 @@ func (b *board) forget(id cluster.AllocationID) {
 	b.drop(id)
 }
 
-// all is everything, for the beginning of a session: what was unsent is in it.
+// all is everything, for the beginning of a session: what was unsent is in it, and the
+// last words of what ended: servers keep them in memory only.
 func (b *board) all() []api.Observed {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.unsent = nil
-	return slices.SortedFunc(maps.Values(b.newest), func(x, y api.Observed) int { return strings.Compare(string(x.ID), string(y.ID)) })
+	all := slices.SortedFunc(maps.Values(b.newest), func(x, y api.Observed) int { return strings.Compare(string(x.ID), string(y.ID)) })
+	spent := 0
+	for i := range all {
+		for _, line := range all[i].Log {
+			spent += len(line)
+		}
+		if spent > evidenceSent {
+			all[i].Log = nil
+		}
+	}
+	return all
 }
 
 // snapshot is the newest observation of every allocation.

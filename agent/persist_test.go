@@ -118,6 +118,17 @@ func TestBoard(t *testing.T) {
 	if _, ok := b.get("a-1"); ok {
 		t.Error("not forgotten")
 	}
+	for i := range 100 {
+		b.put(api.Observed{ID: cluster.AllocationID(fmt.Sprintf("b-%d", i)), Observation: cluster.Observation{State: cluster.AllocationBackoff},
+			Log: []string{strings.Repeat("x", evidenceSent/10)}})
+	}
+	with := 0
+	for _, o := range b.all() {
+		with += len(o.Log)
+	}
+	if with < 9 || with > 10 || len(b.all()) != 101 {
+		t.Errorf("%d of %d come with their last words: a session may be too big to begin", with, len(b.all()))
+	}
 }
 
 // TestDamagedMemoryIsPutAside damages one page after the other: bbolt panics at some.

@@ -230,6 +230,11 @@ func TestSessionAndFailover(t *testing.T) {
 	if o := receive(t, "report", first.observed); o.ID != "a-1" {
 		t.Errorf("report: %+v", o)
 	}
+	a.board.put(api.Observed{ID: "a-1", Observation: cluster.Observation{State: cluster.AllocationBackoff}, Log: []string{"boom"}})
+	a.board.put(api.Observed{ID: "a-1", Observation: cluster.Observation{State: cluster.AllocationStarting}})
+	if crashed, again := receive(t, "crash", first.observed), receive(t, "restart", first.observed); len(crashed.Log) != 1 || len(again.Log) != 0 {
+		t.Errorf("last words are told once: %q, %q", crashed.Log, again.Log)
+	}
 	node, err := first.server.Node(me.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -243,6 +248,8 @@ func TestSessionAndFailover(t *testing.T) {
 	h = receive(t, "hello to the second server", second.hellos)
 	if len(h.Observed) != 1 || h.Observed[0].ID != "a-1" {
 		t.Errorf("everything is sent again, but got %+v", h.Observed)
+	} else if log := h.Observed[0].Log; len(log) != 1 || log[0] != "boom" {
+		t.Errorf("the next server hears the last words of a replica that restarted, too: %q", log)
 	}
 	if took := time.Since(begun); took > api.NodeLease/2 {
 		t.Errorf("failed over after %s, which is more than half a lease", took)

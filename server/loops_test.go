@@ -24,7 +24,7 @@ func TestLeaderPreparesUntilItsWritesAreTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	ran := make(chan struct{})
-	l := &leader{control: c, deployer: &deployer{control: c}, fleet: newFleet(c, nil, nil, nil),
+	l := &leader{control: c, deployer: &deployer{control: c}, fleet: newFleet(c, nil, newEvidence(), nil),
 		trust: &trust{settings: cluster.Settings{ID: "00000000000000cc", Domain: "localhost"}},
 		loops: []layer{{"work", func(ctx context.Context) error { close(ran); <-ctx.Done(); return nil }}}}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -91,7 +91,7 @@ func (f *fleet) lose(ctx context.Context, by store.By, node cluster.NodeID, gone
 // observe proposes what is new. Evidence is kept first: whoever sees the
 // observation in the state finds it.
 func (f *fleet) observe(ctx context.Context, by store.By, node cluster.NodeID, observed []api.Observed) error {
-	f.evidence.keep(observed)
+	f.evidence.keep(node, observed)
 	st := f.store.State()
 	var news []store.AllocationObservation
 	for _, o := range observed {
@@ -274,6 +274,7 @@ func (f *fleet) forget() {
 	defer f.mu.Unlock()
 	clear(f.alive)
 	clear(f.routers)
+	f.evidence.forget()
 }
 
 // heardAt is when a node spoke last; zero if this server has not heard it.

@@ -64,7 +64,7 @@ func (d *deployer) watch(ctx context.Context, r *report, app cluster.AppName, id
 			return err
 		}
 		if x.State.Ended() {
-			return w.outcome(st, x)
+			return w.outcome(ctx, st, x)
 		}
 		select {
 		case <-d.store.Changed(st.Index()):
@@ -185,7 +185,7 @@ func (w *watcher) tellOutput() error {
 }
 
 // outcome is what the deployment's end means to who asked for it.
-func (w *watcher) outcome(st *cluster.State, x *cluster.Deployment) error {
+func (w *watcher) outcome(ctx context.Context, st *cluster.State, x *cluster.Deployment) error {
 	if x.State == cluster.DeploymentSucceeded {
 		return nil
 	}
@@ -198,7 +198,7 @@ func (w *watcher) outcome(st *cluster.State, x *cluster.Deployment) error {
 		kind = cluster.KindUnplaceable
 	}
 	e := cluster.Errorf(kind, f.Code, "%s", headline(st, x, f)).Because("%s", f.Message).WithHint(hint(w.app, f))
-	log := w.evidence.of(f.Allocation)
+	log := w.evidence.of(ctx, f.Node, f.Allocation)
 	if f.Code == codeReleaseFailed {
 		log = w.logs.lastLines(releaseLogName(x.ID))
 	}

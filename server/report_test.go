@@ -4,10 +4,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"paas/api"
+	"paas/cluster"
 )
 
 func TestPlain(t *testing.T) {
@@ -65,6 +68,34 @@ func TestLineWriter(t *testing.T) {
 	}
 }
 
+// A pusher may ask a new leader before the agent that has the last words has found it.
+func TestANewLeaderWaitsForTheAgentsEvidence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEvidence()
+		words := []api.Observed{{ID: "a-1", Log: []string{"boom"}}}
+		took := func(id cluster.AllocationID, want int) time.Duration {
+			t.Helper()
+			begun := time.Now()
+			if got := e.of(t.Context(), "n1", id); len(got) != want {
+				t.Errorf("last words of %s: %q", id, got)
+			}
+			return time.Since(begun)
+		}
+		time.AfterFunc(time.Second, func() { e.keep("n2", nil) })
+		time.AfterFunc(2*time.Second, func() { e.keep("n1", words) })
+		if d := took("a-1", 1); d != 2*time.Second {
+			t.Errorf("told after %v", d)
+		}
+		if d := took("a-silent", 0) + took("", 0); d != 0 {
+			t.Errorf("waited %v for a node that has told all that it knows", d)
+		}
+		e.forget()
+		if d := took("a-silent", 0); d != evidencePatience {
+			t.Errorf("waited %v for a node that does not come", d)
+		}
+	})
+}
+
 func TestEvidenceIsBounded(t *testing.T) {
 	e := newEvidence()
 	var long []string
@@ -72,15 +103,15 @@ func TestEvidenceIsBounded(t *testing.T) {
 		long = append(long, strings.Repeat("x", 1000))
 	}
 	for i := range 2 * evidenceKept {
-		e.keep([]api.Observed{{ID: allocationID(i), Log: long}, {ID: "a-silent"}})
+		e.keep("n1", []api.Observed{{ID: allocationID(i), Log: long}, {ID: "a-silent"}})
 	}
 	if len(e.lines) != evidenceKept || len(e.order) != evidenceKept {
 		t.Errorf("%d and %d are kept", len(e.lines), len(e.order))
 	}
-	if got := e.of(allocationID(2*evidenceKept - 1)); len(got) != evidenceTold {
+	if got := e.of(t.Context(), "n1", allocationID(2*evidenceKept-1)); len(got) != evidenceTold {
 		t.Errorf("%d lines are told", len(got))
 	}
-	if got := e.of(allocationID(0)); len(got) != 0 {
+	if got := e.of(t.Context(), "n1", allocationID(0)); len(got) != 0 {
 		t.Errorf("the oldest is still there: %d lines", len(got))
 	}
 }
