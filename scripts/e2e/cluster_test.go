@@ -25,6 +25,7 @@ func TestCluster(t *testing.T) {
 	}{
 		{"an app is spread over the zones", func() { dir = clusterDeploys(f) }},
 		{"any server takes commands and pushes", func() { clusterAnyServer(f, dir) }},
+		{"a terminal through any server", func() { clusterTerminals(f, dir) }},
 		{"who is not invited stays out", func() { clusterStrangers(f) }},
 		{"the leader is killed", func() { clusterLeaderKilled(f, entry) }},
 		{"a host is lost", func() { clusterHostLost(f, entry) }},

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -45,14 +46,14 @@ func (w *watched) String() string {
 
 // typist is a person at a pseudo terminal.
 type typist struct {
-	t      *testing.T
+	t      testing.TB
 	master *os.File
 	said   *watched
 	cmd    *exec.Cmd
 }
 
 // newTypist starts paas on a terminal of its own, 100 by 30.
-func newTypist(t *testing.T, h *host, dir, want string, args ...string) *typist {
+func newTypist(t testing.TB, h *host, dir, want string, args ...string) *typist {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
@@ -75,7 +76,7 @@ func newTypist(t *testing.T, h *host, dir, want string, args ...string) *typist 
 		t.Fatal(err)
 	}
 	p := &typist{t: t, master: master, said: &watched{want: want, seen: make(chan struct{})}}
-	p.cmd = exec.Command(h.bin, args...)
+	p.cmd = h.command(context.Background(), h.bin, args...)
 	p.cmd.Dir, p.cmd.Env = dir, h.env()
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = slave, slave, slave
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
