@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"time"
 
 	"paas/cluster"
@@ -12,7 +14,7 @@ import (
 // memberInterval is how often a server that is learning is asked how far it is.
 const memberInterval = 200 * time.Millisecond
 
-// memberTries bounds the look at one server that does not answer.
+// memberTries bounds the look at servers that do not answer.
 const memberTries = 2 * time.Second
 
 // members keeps Raft's group what the state says: servers that joined come in as
@@ -54,20 +56,27 @@ func (m *members) Run(ctx context.Context) error {
 	}
 }
 
-// pass does the next step for each server. pending says that one is learning.
+// pass does the next step for each server: it becomes a learner once it answers, and
+// votes once it has all that was committed when it was asked. pending says that one is
+// on its way.
 func (m *members) pass(ctx context.Context, st *cluster.State) (pending bool, err error) {
 	have := m.store.Servers()
 	roster := st.Roster()
+	waiting := slices.DeleteFunc(roster.Servers(), func(n cluster.Member) bool { return have[n.ID] == store.Voter })
+	want := m.store.Applied()
+	at := m.positions(ctx, waiting)
 	var errs []error
-	for _, n := range roster.Servers() {
-		voting, in := have[n.ID]
+	for _, n := range waiting {
+		applied, answers := at[n.ID]
+		_, in := have[n.ID]
 		switch {
+		case !answers: // it starts, or is down: it is asked again
 		case !in:
-			pending = true
-			errs = append(errs, m.admit(ctx, n))
-		case voting == store.Learner:
-			pending = true
-			errs = append(errs, m.promote(ctx, n))
+			m.log.Info("server comes into the group", "node", n.Name)
+			errs = append(errs, m.store.AddServer(ctx, n.ID, store.Learner))
+		case applied >= want:
+			m.log.Info("server votes from now on", "node", n.Name)
+			errs = append(errs, m.store.AddServer(ctx, n.ID, store.Voter))
 		}
 	}
 	for id := range have {
@@ -78,7 +87,7 @@ func (m *members) pass(ctx context.Context, st *cluster.State) (pending bool, er
 		errs = append(errs, m.store.RemoveServer(ctx, id))
 	}
 	errs = append(errs, m.upgrade(ctx, st))
-	return pending, errors.Join(errs...)
+	return len(waiting) > 0, errors.Join(errs...)
 }
 
 // upgrade raises the feature level once all servers have it.
@@ -102,26 +111,26 @@ func (m *members) upgrade(ctx context.Context, st *cluster.State) error {
 	return err
 }
 
-// admit makes a server a learner once it answers: until then it starts.
-func (m *members) admit(ctx context.Context, n cluster.Member) error {
-	asking, cancel := context.WithTimeout(ctx, memberTries)
+// positions asks servers how far they are, all at the same time: one that is silent
+// costs the others nothing. Who does not answer is left out: it starts, or is down, and
+// is asked again.
+func (m *members) positions(ctx context.Context, list []cluster.Member) map[cluster.NodeID]uint64 {
+	ctx, cancel := context.WithTimeout(ctx, memberTries)
 	defer cancel()
-	if _, err := m.peers.positionOf(asking, n.ID); err != nil {
-		return nil //nolint:nilerr // it is asked again
+	var asking sync.WaitGroup
+	var mu sync.Mutex
+	at := map[cluster.NodeID]uint64{} // guarded by mu
+	for _, n := range list {
+		asking.Go(func() {
+			applied, err := m.peers.positionOf(ctx, n.ID)
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			at[n.ID] = applied
+		})
 	}
-	m.log.Info("server comes into the group", "node", n.Name)
-	return m.store.AddServer(ctx, n.ID, store.Learner)
-}
-
-// promote lets a learner vote once it has all that was committed when it was asked.
-func (m *members) promote(ctx context.Context, n cluster.Member) error {
-	want := m.store.Applied()
-	asking, cancel := context.WithTimeout(ctx, memberTries)
-	defer cancel()
-	at, err := m.peers.positionOf(asking, n.ID)
-	if err != nil || at < want {
-		return nil //nolint:nilerr // it may be on its way, or down: it is asked again
-	}
-	m.log.Info("server votes from now on", "node", n.Name)
-	return m.store.AddServer(ctx, n.ID, store.Voter)
+	asking.Wait()
+	return at
 }
