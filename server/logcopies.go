@@ -93,11 +93,15 @@ func (c *logCopier) Run(ctx context.Context) error {
 		return nil
 	}
 	settled := map[string]bool{} // here, or nowhere
-	for {
+	for failures := 0; ; {
 		st := c.store.State()
 		wait := time.Hour
-		if !c.pass(ctx, endedLogs(st), settled) {
+		if c.pass(ctx, endedLogs(st), settled) {
+			failures = 0
+		} else { // a busy cluster's changes make no storm of questions
+			failures++
 			wait = logAgain
+			_ = pause(ctx, backoff(failures)) // the select sees the end
 		}
 		t := time.NewTimer(wait)
 		select {

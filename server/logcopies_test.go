@@ -2,9 +2,15 @@ package server
 
 import (
 	"bytes"
+	"context"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"paas/api"
 	"paas/cluster"
@@ -107,5 +113,62 @@ func TestReleaseCommandRunsOncePerCluster(t *testing.T) {
 	}
 	if res := h.mustDeploy("blog", procfile("web: ok\nrelease: ok\n")); res.Release != 3 {
 		t.Errorf("then: %+v", res)
+	}
+}
+
+// TestALogThatIsAwayIsNoStormOfQuestions: a server that does not answer is asked now
+// and then, however much changes meanwhile.
+func TestALogThatIsAwayIsNoStormOfQuestions(t *testing.T) {
+	h := newHost(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	propose := func(c store.Command) store.Outcome {
+		out, err := h.server.store.Propose(ctx, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	away := cluster.Node{ID: "0000000000000001", Name: "away", Zone: "a", Server: true} // without an address: only the test's own copier finds it
+	propose(store.RegisterNode{By: platform(), Node: away})
+	if err := h.server.store.AddServer(ctx, away.ID, store.Learner); err != nil {
+		t.Fatal(err)
+	}
+	h.createApp("blog")
+	build := propose(store.StartBuild{By: platform(), App: "blog", Node: away.ID}).Build
+	propose(store.FinishBuild{By: platform(), ID: build, State: cluster.BuildFailed, Failure: "lost"})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int64
+	go func() { // it ends with the listener
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			asked.Add(1)
+			_ = conn.Close()
+		}
+	}()
+	defer l.Close()
+	others := h.others(cluster.Member{ID: away.ID, Address: l.Addr().String(), Server: true})
+	c := &logCopier{control: h.server.control, logs: newBuildLogs(t.TempDir()), copies: &copier{control: h.server.control, peers: others}}
+	var running sync.WaitGroup
+	began := time.Now()
+	running.Go(func() { _ = c.Run(ctx) })
+	h.await("it is asked", func() bool { return asked.Load() > 0 })
+	for i := range 200 {
+		away.Name = "away-" + strconv.Itoa(i)
+		propose(store.RegisterNode{By: platform(), Node: away})
+	}
+	cancel()
+	running.Wait()
+	rests := int64(1)
+	for sum := time.Duration(0); sum < time.Since(began); rests++ {
+		sum += backoff(int(rests))
+	}
+	if n := asked.Load(); n > rests {
+		t.Errorf("it was asked %d times in %v, want %d at most", n, time.Since(began), rests)
 	}
 }
