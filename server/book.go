@@ -23,6 +23,8 @@ type book struct {
 	self cluster.NodeID
 	log  *slog.Logger
 
+	unsaved bool // what is at path is older than roster; for update alone
+
 	mu     sync.Mutex
 	roster *cluster.Roster           // guarded by mu, as is the rest
 	met    map[cluster.NodeID]string // where a node answered that was listed elsewhere
@@ -44,19 +46,22 @@ func openBook(path string, self cluster.NodeID, log *slog.Logger) (*book, error)
 	return b, nil
 }
 
-// update takes what the state says, and writes it down if it is news. One at a time
-// may call it. Nobody waits for the disk meanwhile: each new connection asks the book.
-func (b *book) update(r *cluster.Roster) {
-	if !b.take(r) {
-		return
+// update takes what the state says, and writes it down if it is news or was not saved
+// before; saved says that nothing is left to write. One at a time may call it. Nobody
+// waits for the disk meanwhile: each new connection asks the book.
+func (b *book) update(r *cluster.Roster) (saved bool) {
+	if !b.take(r) && !b.unsaved {
+		return true
 	}
 	data, err := json.Marshal(r)
 	if err == nil {
 		err = writeOnce(b.path, data)
 	}
-	if err != nil {
+	if err != nil && !b.unsaved { // said once: it is repeated until it succeeds
 		b.log.Warn("list of hosts was not saved; after a restart hosts that moved meanwhile are searched at their old addresses", "err", err)
 	}
+	b.unsaved = err != nil
+	return !b.unsaved
 }
 
 // take reports whether r is news.

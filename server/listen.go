@@ -85,12 +85,19 @@ func (f *front) serveRaft(conn *tls.Conn, peer api.Peer) {
 
 // followRoster keeps the book, and closes the connections of who was removed.
 func (f *front) followRoster(ctx context.Context, port *api.Port) error {
-	for {
+	for failures := 0; ; {
 		st := f.store.State()
-		f.book.update(st.Roster())
+		var again <-chan time.Time
+		if f.book.update(st.Roster()) {
+			failures = 0
+		} else {
+			failures++
+			again = time.After(backoff(failures))
+		}
 		port.Expel()
 		select {
 		case <-f.store.Changed(st.Index()):
+		case <-again:
 		case <-ctx.Done():
 			return nil
 		}
