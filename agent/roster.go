@@ -69,11 +69,16 @@ func (h *hosts) elsewhere(id cluster.NodeID) string {
 	return h.met[id]
 }
 
-// update takes a newer roster: what it says of an address is newer than where a node
-// was met.
-func (h *hosts) update(r *cluster.Roster) {
+// update takes what a server says, and returns what counts from now on: what it says of
+// an address is newer than where a node was met. A server that is behind, or went on
+// from an older state (recover, restore), brings nobody back who was removed.
+func (h *hosts) update(r *cluster.Roster) *cluster.Roster {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if now := h.now(); r.Index < now.Index {
+		r = r.Without(now.Removed)
+		r.Index = now.Index // until something newer comes
+	}
 	for id := range h.met {
 		old, _ := h.now().Member(id)
 		if m, ok := r.Member(id); !ok || m.Address != old.Address {
@@ -81,6 +86,7 @@ func (h *hosts) update(r *cluster.Roster) {
 		}
 	}
 	h.newest.Store(r)
+	return r
 }
 
 // refuses reports whether a node was removed from the cluster.

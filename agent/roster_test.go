@@ -37,3 +37,24 @@ func TestServersNearbyComeFirst(t *testing.T) {
 		t.Errorf("without a roster: %v", got)
 	}
 }
+
+// TestAnOlderRosterBringsNobodyBack: a server that is behind, or was recovered from an
+// older state, is heard, and who was removed stays out until there is newer word.
+func TestAnOlderRosterBringsNobodyBack(t *testing.T) {
+	one, two := cluster.Member{ID: "1", Address: "10.0.0.1:7443"}, cluster.Member{ID: "2", Address: "10.0.0.2:7443"}
+	h := newHosts("1", &cluster.Roster{Index: 10, Members: []cluster.Member{one}, Removed: []cluster.NodeID{"2"}})
+	one.Address = "10.0.0.9:7443"
+	for index := uint64(7); index < 10; index += 2 {
+		kept := h.update(&cluster.Roster{Index: index, Members: []cluster.Member{one, two}})
+		if _, member := h.member("2"); member || !h.refuses("2") || !kept.Refuses("2") {
+			t.Errorf("a roster of index %d brought back who was removed at 10", index)
+		}
+		if m, _ := h.member("1"); m.Address != one.Address {
+			t.Errorf("an older server is not heard at all: %+v", m)
+		}
+	}
+	h.update(&cluster.Roster{Index: 11, Members: []cluster.Member{one, two}})
+	if _, member := h.member("2"); !member || h.refuses("2") {
+		t.Error("newer word does not count")
+	}
+}

@@ -145,11 +145,11 @@ func (a *Agent) welcome(w api.Welcome) {
 // acted on: what runs is never more than what is remembered.
 func (a *Agent) desired(d api.Desired) {
 	if d.Roster != nil {
-		a.hosts.update(d.Roster)
+		roster := a.hosts.update(d.Roster)
 		if port := a.port.Load(); port != nil {
 			port.Expel() // whoever is removed now
 		}
-		if err := a.memory.saveRoster(d.Roster); err != nil {
+		if err := a.memory.saveRoster(roster); err != nil {
 			a.log.Error("list of hosts not saved; without a server a restart would search them at older addresses", "err", err)
 		}
 	}

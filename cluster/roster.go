@@ -46,6 +46,19 @@ func (r *Roster) Refuses(id NodeID) bool {
 	return removed
 }
 
+// Without returns r with nodes removed that it may still know.
+func (r *Roster) Without(removed []NodeID) *Roster {
+	out := &Roster{Index: r.Index, Removed: slices.Concat(r.Removed, removed)}
+	slices.Sort(out.Removed)
+	out.Removed = slices.Compact(out.Removed)
+	for _, m := range r.Members {
+		if !out.Refuses(m.ID) {
+			out.Members = append(out.Members, m)
+		}
+	}
+	return out
+}
+
 // Servers returns the members that are servers, sorted by ID.
 func (r *Roster) Servers() []Member {
 	var out []Member
