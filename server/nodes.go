@@ -91,16 +91,20 @@ func (f *fleet) lose(ctx context.Context, by store.By, node cluster.NodeID, gone
 // observe proposes what is new. Evidence is kept first: whoever sees the
 // observation in the state finds it.
 func (f *fleet) observe(ctx context.Context, by store.By, node cluster.NodeID, observed []api.Observed) error {
-	f.evidence.keep(node, observed)
 	st := f.store.State()
+	var own []api.Observed
 	var news []store.AllocationObservation
 	for _, o := range observed {
 		a, err := st.Allocation(o.ID)
-		if err != nil || a.Node != node || sameObservation(a.Observed, o.Observation) {
-			continue
+		if err != nil || a.Node != node {
+			continue // nobody speaks for another host's replicas
 		}
-		news = append(news, store.AllocationObservation{ID: o.ID, Observation: o.Observation})
+		own = append(own, o)
+		if !sameObservation(a.Observed, o.Observation) {
+			news = append(news, store.AllocationObservation{ID: o.ID, Observation: o.Observation})
+		}
 	}
+	f.evidence.keep(node, own)
 	if len(news) == 0 {
 		return nil
 	}
@@ -223,7 +227,9 @@ func (f *fleet) leases(ctx context.Context) error {
 // judge records each node whose state changed and says when to look again.
 func (f *fleet) judge(ctx context.Context, begun, now time.Time) (next time.Time, err error) {
 	next = now.Add(time.Hour)
-	for n := range f.store.State().Nodes() {
+	st := f.store.State()
+	f.forgetStrangers(st)
+	for n := range st.Nodes() {
 		ends := f.lastHeard(n, begun).Add(api.NodeLease)
 		if arrives := n.StateAt.Add(api.NodeLease); n.State == cluster.NodeUnknown && ends.Before(arrives) && now.Before(arrives) {
 			next = earlier(next, arrives) // it has just joined, and is on its way
@@ -288,6 +294,18 @@ func (f *fleet) forgetRouter(id cluster.NodeID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.routers, id)
+}
+
+// forgetStrangers drops what was heard of nodes that were removed.
+func (f *fleet) forgetStrangers(st *cluster.State) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	gone := func(id cluster.NodeID) bool {
+		_, err := st.Node(id)
+		return err != nil
+	}
+	maps.DeleteFunc(f.alive, func(id cluster.NodeID, _ time.Time) bool { return gone(id) })
+	maps.DeleteFunc(f.routers, func(id cluster.NodeID, _ cluster.RouterStatus) bool { return gone(id) })
 }
 
 // nudge leaves a signal in a channel of capacity 1.

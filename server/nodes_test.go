@@ -289,3 +289,47 @@ func TestServersThatDecideAreNotRemoved(t *testing.T) {
 		})
 	}
 }
+
+// TestARemovedNodeIsForgotten: what its router said counts no more.
+func TestARemovedNodeIsForgotten(t *testing.T) {
+	h := newHost(t)
+	f := h.server.leader.fleet
+	n := cluster.Node{ID: "0000000000000001", Name: "gone", Zone: "a", Router: true}
+	if _, err := h.server.store.Propose(t.Context(), store.RegisterNode{By: platform(), Node: n}); err != nil {
+		t.Fatal(err)
+	}
+	f.NodeAlive(n.ID, nil)
+	if err := f.NodeRouter(t.Context(), cluster.RouterStatus{Node: n.ID, Silent: map[cluster.AllocationID]time.Time{"a-1": time.Now()}}); err != nil {
+		t.Fatal(err)
+	}
+	if len(f.silent()) != 1 {
+		t.Fatal("the router was not heard")
+	}
+	if _, err := h.server.store.Propose(t.Context(), store.RemoveNode{By: platform(), ID: n.ID, Until: time.Now().Add(time.Hour), Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	h.await("nothing is left of it", func() bool { return len(f.silent()) == 0 && f.heardAt(n.ID).IsZero() })
+}
+
+// TestNobodySpeaksForAnotherHostsReplicas: last words of a replica count only if its
+// own host says them.
+func TestNobodySpeaksForAnotherHostsReplicas(t *testing.T) {
+	h := newHost(t)
+	h.createApp("blog")
+	h.mustDeploy("blog", procfile("web: ok\n"))
+	list, err := h.client.Processes(t.Context(), "blog")
+	if err != nil || len(list.Allocations) != 1 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	id, f := list.Allocations[0].ID, h.server.leader.fleet
+	for node, want := range map[cluster.NodeID]int{"0000000000000001": 0, h.server.self: 1} {
+		f.evidence = newEvidence()
+		said := api.Observed{ID: id, Observation: list.Allocations[0].Observed, Log: []string{"words"}}
+		if err := f.NodeObserved(t.Context(), node, api.News{Observed: []api.Observed{said}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(f.evidence.of(t.Context(), node, id)); got != want {
+			t.Errorf("node %s said something of a replica of %s: %d lines are kept, want %d", node, h.server.self, got, want)
+		}
+	}
+}
