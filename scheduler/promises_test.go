@@ -14,6 +14,7 @@ func (s *sim) check(in Input, p *cluster.Plan) {
 	s.checkCapacity(p)
 	s.checkMinimum(p, after)
 	s.checkLeast(p, after)
+	s.checkEvicted(after)
 	s.checkSpread(p, after)
 	s.checkOrder(p)
 	s.checkMoves(p)
@@ -143,6 +144,36 @@ func (s *sim) checkLeast(p *cluster.Plan, gone leaving) {
 			if after[t] < floor {
 				s.t.Fatalf("%s/%s goes from %d to %d that run, below %d: %+v\n%s", app.Name, t, had, after[t], floor, p, s.dump())
 			}
+		}
+	}
+}
+
+// checkEvicted: a node that drains ends no replica that does well and is up to date
+// before another one does well in its place.
+func (s *sim) checkEvicted(gone leaving) {
+	s.t.Helper()
+	well := func(a *cluster.Allocation) bool {
+		return s.asked(a) && a.Observed.State == cluster.AllocationHealthy
+	}
+	for id := range gone {
+		a, err := s.state.Allocation(id)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		app, err := s.state.App(a.App)
+		n, nodeErr := s.state.Node(a.Node)
+		if err != nil || nodeErr != nil || app.Destroying || !n.Draining || !well(a) || a.Slot > s.wanted(app, a.Type) || a.Generation < app.Generation[a.Type] {
+			continue
+		}
+		if r := s.target(app); r == nil || r.Version != a.Release || r.State == cluster.ReleaseFailed {
+			continue
+		}
+		stands := false
+		for o := range s.state.AllocationsOf(a.App) {
+			stands = stands || o.ID != a.ID && o.Type == a.Type && o.Slot == a.Slot && well(o) && !gone[o.ID]
+		}
+		if !stands {
+			s.t.Fatalf("%s of %s ends for its node's drain, and nothing does well in its place\n%s", a.ID, a.Instance(), s.dump())
 		}
 	}
 }

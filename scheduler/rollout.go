@@ -129,7 +129,7 @@ func (g *group) retireOrder(a, b *replica) int {
 		}
 		return 3
 	}
-	if c := cmp.Or(cmp.Compare(class(a), class(b)), compareBool(!a.up(), !b.up())); c != 0 {
+	if c := cmp.Or(cmp.Compare(class(a), class(b)), compareBool(a.up(), b.up())); c != 0 {
 		return c
 	}
 	if g.slot(a) == nil {
@@ -149,8 +149,15 @@ func (g *group) replaceable(r *replica) bool {
 
 // spares reports whether r may end for what runs: it is ready, of which others
 // keep count, it does not run itself, something else ends it anyway, or enough
-// others run. Whoever runs can be asked before time and routers make it ready.
+// others run. Whoever runs can be asked before time and routers make it ready. A
+// node that drains is no reason to end one that does well before another does in
+// its slot: time makes it ready, and then its successor has to be, too.
 func (g *group) spares(r *replica) bool {
+	if r.evicted() && r.healthy() && !r.ready && r.fresh && !r.failed {
+		return g.slot(r) == nil || slices.ContainsFunc(g.replicas, func(o *replica) bool {
+			return o != r && o.a.Slot == r.a.Slot && o.healthy() && o.present()
+		})
+	}
 	return r.ready || !r.up() || r.doomed() || g.upBeside(r) >= g.least()
 }
 
