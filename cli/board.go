@@ -157,7 +157,7 @@ func (b *board) instances() []string {
 			shown = append(shown, n)
 		}
 	}
-	slices.SortStableFunc(shown, func(x, y api.InstanceNews) int { return strings.Compare(x.Name, y.Name) })
+	slices.SortStableFunc(shown, func(x, y api.InstanceNews) int { return cluster.CompareNames(x.Name, y.Name) })
 	if len(shown) > singleInstances {
 		return b.zones(shown)
 	}

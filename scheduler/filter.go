@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"paas/cluster"
@@ -129,6 +130,7 @@ func explainHosts(hosts []host, d demand, also func(*host) string) []string {
 	if len(hosts) > maxReasons {
 		return sum.text(d)
 	}
+	slices.SortFunc(reasons, cluster.CompareNames) // each begins with the host's name
 	return reasons
 }
 

@@ -66,7 +66,9 @@ func (s *clusterService) members(st *cluster.State) []api.ServerStatus {
 				Leader: n.ID == leader, Voter: voting[n.ID] == store.Voter})
 		}
 	}
-	slices.SortFunc(out, func(a, b api.ServerStatus) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	slices.SortFunc(out, func(a, b api.ServerStatus) int {
+		return cmp.Or(cluster.CompareNames(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
 	return out
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -17,7 +18,7 @@ type nodeService struct {
 	fleet *fleet
 }
 
-// Nodes implements api.NodeService.
+// Nodes implements api.NodeService: by name.
 func (s *nodeService) Nodes(ctx context.Context) ([]api.NodeInfo, error) {
 	st, err := s.read(ctx)
 	if err != nil {
@@ -34,6 +35,9 @@ func (s *nodeService) Nodes(ctx context.Context) ([]api.NodeInfo, error) {
 			reserve(&out[i], st, a)
 		}
 	}
+	slices.SortFunc(out, func(a, b api.NodeInfo) int {
+		return cmp.Or(cluster.CompareNames(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
 	return out, nil
 }
 
