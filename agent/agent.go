@@ -52,6 +52,9 @@ type Config struct {
 	CallAddress string
 	// Met is told where another host answers; nil does not care.
 	Met func(id cluster.NodeID, address string)
+	// Measured is told how full the host's file systems are, every other second; nil does
+	// not care.
+	Measured func([]cluster.Space)
 	// Apps says that the node runs replicas, Builds that a server on the same host
 	// builds images. Without both the agent needs no container engine and runs only
 	// the router.
@@ -149,7 +152,7 @@ func (a *Agent) open() (err error) {
 	if err := a.remember(rt); err != nil {
 		return err
 	}
-	a.space = &spaceWatch{dir: c.Dir, root: a.engineRoot, filled: make(chan struct{}, 1)}
+	a.space = &spaceWatch{dir: c.Dir, root: a.engineRoot, filled: make(chan struct{}, 1), told: c.Measured}
 	if a.mirror != nil {
 		a.retain(rt)
 	}

@@ -21,6 +21,7 @@ type spaceWatch struct {
 	root func(ctx context.Context) string
 	// filled has capacity 1: a level changed. Sent by run; received by the retention.
 	filled chan struct{}
+	told   func([]cluster.Space)           // nil: nobody
 	now    atomic.Pointer[[]cluster.Space] // judged; nil before the first measurement
 	engine atomic.Pointer[string]          // the engine's root; nil before it answered
 }
@@ -53,6 +54,9 @@ func (w *spaceWatch) judge(all []cluster.Space) {
 		changed = changed || all[i].Level != before[s.Path]
 	}
 	w.now.Store(&all)
+	if w.told != nil {
+		w.told(all)
+	}
 	if changed {
 		wake(w.filled)
 	}

@@ -62,7 +62,8 @@ func TestEngineIsAskedUntilItAnswers(t *testing.T) {
 }
 
 func TestChangeOfALevelWakesOnce(t *testing.T) {
-	w := &spaceWatch{filled: make(chan struct{}, 1)}
+	told := 0
+	w := &spaceWatch{filled: make(chan struct{}, 1), told: func(all []cluster.Space) { told += len(all) }}
 	for i, c := range []struct {
 		free  int64
 		level cluster.SpaceLevel
@@ -79,5 +80,8 @@ func TestChangeOfALevelWakesOnce(t *testing.T) {
 		if woken != c.wakes || w.last()[0].Level != c.level {
 			t.Errorf("%d: %d free: woken %v, %+v", i, c.free, woken, w.last())
 		}
+	}
+	if told != 7 {
+		t.Errorf("told %d times of 7", told)
 	}
 }

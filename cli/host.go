@@ -35,7 +35,7 @@ func newHost(s server.Config, router *agent.RouterConfig, apps placing, offered 
 	}
 	a, err := agent.New(agent.Config{Dir: filepath.Join(s.Dir, "agent"), Data: s.Dir, Node: srv.Node, Cluster: srv.ClusterID(), Name: s.Name, Zone: zoneOf(s),
 		Version: s.Version, Address: srv.Address(), Apps: apps == withApps, Builds: true, Servers: []string{dialable(srv.Addr())}, Router: router, Offer: offered,
-		Registry: srv.Registry, CallAddress: callAddress(s), Met: srv.Meet, Logger: s.Logger})
+		Registry: srv.Registry, CallAddress: callAddress(s), Met: srv.Meet, Measured: srv.Measured, Logger: s.Logger})
 	if err != nil {
 		return nil, errors.Join(claimed(s.Dir, err), srv.Close())
 	}

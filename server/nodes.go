@@ -33,7 +33,7 @@ type fleet struct {
 }
 
 func newFleet(c *control, a *assigner, e *evidence, welcome func() api.Welcome) *fleet {
-	return &fleet{control: c, assign: a, evidence: e, welcome: welcome, spaces: newSpaces(), lives: newLives(),
+	return &fleet{control: c, assign: a, evidence: e, welcome: welcome, spaces: newSpaces(c.self), lives: newLives(),
 		routed: make(chan struct{}, 1), heard: make(chan struct{}, 1),
 		alive: map[cluster.NodeID]time.Time{}, routers: map[cluster.NodeID]cluster.RouterStatus{}}
 }
@@ -161,7 +161,7 @@ func (f *fleet) NodeAlive(node cluster.NodeID, space []cluster.Space) {
 	f.mu.Lock()
 	f.alive[node] = time.Now()
 	f.mu.Unlock()
-	if space != nil {
+	if space != nil && node != f.self { // this host's own agent says it without a session
 		f.spaces.measured(node, space)
 	}
 	if n, err := f.store.State().Node(node); err == nil && n.State != cluster.NodeUp {

@@ -35,6 +35,7 @@ type Server struct {
 	hooks     *hookServer
 	logCopies *logCopier
 	keeper    *keeper
+	disk      *ownDisk
 	front     *front
 	tokens    *tokenService
 	joins     *joinService
@@ -170,9 +171,9 @@ func (s *Server) compose(c Config, began time.Time) error {
 		Calls: &nodeCalls{control: s.control, assign: assign}, Sign: s.joins.renew, Logger: c.Logger})
 	releaser := &releaser{deployer: deployer, assign: assign, node: sessions.Node}
 	planner := &planner{control: s.control, fleet: fleet}
-	disks := &diskWatch{control: s.control, spaces: fleet.spaces, stop: deployer.stopBuilds, trim: keeper.trim}
+	s.disk = &ownDisk{control: s.control, spaces: fleet.spaces, stop: deployer.stopBuilds, trim: keeper.trim}
 	s.leader = &leader{control: s.control, trust: s.trust, deployer: deployer, fleet: fleet, began: began, loops: []layer{
-		{"servers", (&members{s.control, s.peers}).Run}, {"scheduler", planner.Run}, {"leases", fleet.leases}, {"release commands", releaser.Run}, {"space", disks.Run},
+		{"servers", (&members{s.control, s.peers}).Run}, {"scheduler", planner.Run}, {"leases", fleet.leases}, {"release commands", releaser.Run}, {"space", (&diskWatch{s.control, fleet.spaces}).Run},
 	}}
 	services := api.Services{
 		Apps:      &appService{control: s.control, deployer: deployer, git: git, keeper: keeper},
@@ -202,6 +203,9 @@ func (s *Server) mount(c Config, services api.Services, git http.Handler, sessio
 
 // Meet notes that another host answers at an address.
 func (s *Server) Meet(id cluster.NodeID, address string) { s.book.meet(id, address) }
+
+// Measured takes how full this host's file systems are, whenever somebody measured them.
+func (s *Server) Measured(all []cluster.Space) { s.disk.spaces.measured(s.self, all) }
 
 // ServeTunnels gives the port's tunnels to serve: connections of other hosts' routers
 // to containers of this one. It is called before Run, if at all.
@@ -250,6 +254,7 @@ func (s *Server) Run(ctx context.Context) error {
 		layer{"image retention", (&holder{s.control, s.images}).Run},
 		layer{"log copies", s.logCopies.Run},
 		layer{"retention", s.keeper.Run},
+		layer{"own disk", s.disk.Run},
 		layer{"leader", s.leader.Run},
 		layer{"certificate", s.renew},
 		layer{"search", s.search},

@@ -13,16 +13,19 @@ import (
 )
 
 // spaces is how full the nodes' file systems are, as their agents last said: memory
-// of the leader.
+// of the leader, and on other servers of their own host.
 type spaces struct {
+	self cluster.NodeID
 	// changed has capacity 1: a level changed. Sent by measured, received by the diskWatch.
 	changed chan struct{}
-	mu      sync.Mutex
-	nodes   map[cluster.NodeID][]cluster.Space // judged; values are never changed; guarded by mu
+	// here is the same of this host, received by the ownDisk.
+	here  chan struct{}
+	mu    sync.Mutex
+	nodes map[cluster.NodeID][]cluster.Space // judged; values are never changed; guarded by mu
 }
 
-func newSpaces() *spaces {
-	return &spaces{changed: make(chan struct{}, 1), nodes: map[cluster.NodeID][]cluster.Space{}}
+func newSpaces(self cluster.NodeID) *spaces {
+	return &spaces{self: self, changed: make(chan struct{}, 1), here: make(chan struct{}, 1), nodes: map[cluster.NodeID][]cluster.Space{}}
 }
 
 // measured takes a node's news and judges it.
@@ -35,6 +38,9 @@ func (s *spaces) measured(node cluster.NodeID, news []cluster.Space) {
 		judged[i].Level = judged[i].Judge(was)
 		if judged[i].Level != was {
 			nudge(s.changed)
+			if node == s.self {
+				nudge(s.here)
+			}
 		}
 	}
 	s.nodes[node] = judged
@@ -95,14 +101,10 @@ const (
 	trimTime = 2 * time.Minute
 )
 
-// diskWatch tells of disks that fill and of those that were freed, once each, and
-// does what the host itself can: caches go first, then builds, volumes never.
+// diskWatch tells of disks that fill and of those that were freed, once each.
 type diskWatch struct {
 	*control
 	spaces *spaces
-	// stop ends the builds under way here; trim drops what can be made again.
-	stop func(cause *cluster.Error)
-	trim func(ctx context.Context) error
 }
 
 // spaceKey is one file system of one node.
@@ -117,39 +119,67 @@ type toldLevels struct{ logged, recorded cluster.SpaceLevel }
 // Run watches while this server leads.
 func (w *diskWatch) Run(ctx context.Context) error {
 	told := map[spaceKey]toldLevels{}
-	trimmed := time.Time{}
 	for failures := 0; ; {
-		wait := trimAgain
+		var again <-chan time.Time // only a change asks for more
 		if err := w.tell(ctx, told); err != nil && ctx.Err() == nil {
 			failures++
-			wait = backoff(failures)
+			again = time.After(backoff(failures))
 		} else {
 			failures = 0
 		}
+		select {
+		case <-w.spaces.changed:
+		case <-again:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// ownDisk does what a server can for its own host's disk when that fills: caches go
+// first, then builds, volumes never. It needs no leader.
+type ownDisk struct {
+	*control
+	spaces *spaces
+	// stop ends the builds under way here; trim drops what can be made again.
+	stop func(cause *cluster.Error)
+	trim func(ctx context.Context) error
+}
+
+// Run looks after it until ctx ends. It begins when the state is as new as what lies on
+// the disk: an older one does not name what came after it.
+func (w *ownDisk) Run(ctx context.Context) error {
+	select {
+	case <-w.caughtUp:
+	case <-ctx.Done():
+		return nil
+	}
+	for trimmed := (time.Time{}); ; {
+		var again <-chan time.Time // a disk with room asks for nothing
 		worst := w.spaces.worst(w.self)
 		if worst.Level == cluster.SpaceFull {
 			w.stop(w.stopped(worst))
 		}
 		if worst.Level == cluster.SpaceAmple {
 			trimmed = time.Time{}
-		} else if time.Since(trimmed) >= trimAgain {
-			trimmed = time.Now()
-			w.tryTrim(ctx)
+		} else {
+			if time.Since(trimmed) >= trimAgain {
+				trimmed = time.Now()
+				w.tryTrim(ctx)
+			}
+			again = time.After(trimAgain - time.Since(trimmed))
 		}
-		t := time.NewTimer(wait)
 		select {
-		case <-w.spaces.changed:
-		case <-t.C:
+		case <-w.spaces.here:
+		case <-again:
 		case <-ctx.Done():
-			t.Stop()
 			return nil
 		}
-		t.Stop()
 	}
 }
 
 // stopped is why builds ended.
-func (w *diskWatch) stopped(s cluster.Space) *cluster.Error {
+func (w *ownDisk) stopped(s cluster.Space) *cluster.Error {
 	name := nodeName(w.store.State(), w.self)
 	return cluster.Errorf(cluster.KindUnplaceable, codeDiskFull, "the build was stopped").
 		Because("the disk of node %s at %s became %s", name, s.Path, s).WithHint(freeSpace)
@@ -193,7 +223,7 @@ func (w *diskWatch) logLevel(n *cluster.Node, s cluster.Space, was cluster.Space
 	}
 }
 
-func (w *diskWatch) tryTrim(ctx context.Context) {
+func (w *ownDisk) tryTrim(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, trimTime)
 	defer cancel()
 	if err := w.trim(ctx); err != nil {

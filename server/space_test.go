@@ -20,7 +20,7 @@ func disk(freeGB int64) []cluster.Space {
 
 // measured is what the host's agent says of its disk.
 func (h *host) measured(freeGB int64) {
-	h.server.hooks.git.deployer.spaces.measured(h.server.self, disk(freeGB))
+	h.server.Measured(disk(freeGB))
 }
 
 // diskEvents are the audit's lines of disks.
@@ -73,6 +73,21 @@ func TestFullDiskRefusesBuildsWithTheNumberAndHeals(t *testing.T) {
 	}
 	if n := strings.Count(h.log.String(), "nothing is built until it is freed"); n != 1 {
 		t.Errorf("the log tells %d times of the full disk", n)
+	}
+}
+
+// TestFollowerTrimsItsOwnDisk: whoever leads has nothing to do with it.
+func TestFollowerTrimsItsOwnDisk(t *testing.T) {
+	g := newGroup(t, 3)
+	at, others := g.leader()
+	full, idle := g[others[0]], g[others[1]]
+	trims := func(h *host) int { h.images.mu.Lock(); defer h.images.mu.Unlock(); return h.images.trimmed }
+	full.measured(15)
+	g.await("the follower trims itself", func() bool { return trims(full) == 1 })
+	full.measured(5)
+	full.measured(5) // no news
+	if trims(g[at]) != 0 || trims(idle) != 0 {
+		t.Errorf("servers with room were trimmed, too: %d and %d times", trims(g[at]), trims(idle))
 	}
 }
 
