@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -49,7 +50,7 @@ func NewClaim(id cluster.ClusterID, data string) (*Claim, error) {
 	if id == "" {
 		return nil, errors.New("claim: no cluster given") // an empty label would match everybody's
 	}
-	name := &net.UnixAddr{Net: "unix", Name: "@paas/cluster/" + string(id)}
+	name := claimName(id)
 	for range 3 {
 		l, err := net.ListenUnix("unix", name)
 		if err == nil {
@@ -99,6 +100,37 @@ func (c *Claim) answer(ctx context.Context) error {
 		_, _ = io.WriteString(conn, c.data) // to somebody who may be gone
 		_ = conn.Close()
 	}
+}
+
+// Claims lists who works for clusters on this host, for somebody who does not know a
+// cluster's ID yet. Whoever is neither root nor this user has no claim.
+func Claims() []*ClaimedError {
+	sockets, err := os.ReadFile("/proc/self/net/unix") // those of this network namespace
+	if err != nil {
+		return nil // a second process is told when it starts
+	}
+	seen := map[cluster.ClusterID]bool{}
+	var all []*ClaimedError
+	for line := range strings.Lines(string(sockets)) {
+		_, name, _ := strings.Cut(line, claimPrefix)
+		id := cluster.ClusterID(strings.TrimSpace(name))
+		if id == "" || seen[id] { // a socket's connections have its name as well
+			continue
+		}
+		seen[id] = true
+		if holder, err := askHolder(claimName(id)); err == nil && (holder.UID == 0 || holder.UID == os.Geteuid()) {
+			holder.Cluster = id
+			all = append(all, holder)
+		}
+	}
+	return all
+}
+
+// claimPrefix begins the name of a claim's socket.
+const claimPrefix = "@paas/cluster/"
+
+func claimName(id cluster.ClusterID) *net.UnixAddr {
+	return &net.UnixAddr{Net: "unix", Name: claimPrefix + string(id)}
 }
 
 // askHolder asks who has the claim of that name. An error means that nobody has.

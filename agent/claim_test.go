@@ -51,6 +51,39 @@ func TestOneClaimPerCluster(t *testing.T) {
 	}
 }
 
+// TestClaimsOfAHostAreListed: with who has them and where its state is.
+func TestClaimsOfAHostAreListed(t *testing.T) {
+	id := cluster.ClusterID(identity.NewID())
+	listed := func() (all []ClaimedError) {
+		for _, c := range Claims() {
+			if c.Cluster == id {
+				all = append(all, *c)
+			}
+		}
+		return all
+	}
+	c, err := NewClaim(id, "/srv/first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- c.answer(ctx) }()
+	for range 2 {
+		if got := listed(); len(got) != 1 || got[0] != (ClaimedError{id, os.Getpid(), os.Geteuid(), "/srv/first"}) {
+			t.Errorf("a claim is listed as %+v", got)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	c.Release()
+	if got := listed(); len(got) != 0 {
+		t.Errorf("a claim that was released is listed: %+v", got)
+	}
+}
+
 // TestAStrangerOnTheNameKeepsNobodyFromWorking: any user of the host can take it.
 func TestAStrangerOnTheNameKeepsNobodyFromWorking(t *testing.T) {
 	if os.Geteuid() != 0 {

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -126,6 +125,9 @@ func (in *invocation) agentSettings() (agentSettings, error) {
 			return s, cluster.Invalid("advertise", "--advertise is not an IP address").
 				WithHint("give the address that other hosts reach this one at: --advertise 192.0.2.20")
 		}
+		if err := checkReachable(s.advertise); err != nil {
+			return s, err
+		}
 	}
 	if s.name == "" {
 		s.name = hostName()
@@ -205,8 +207,11 @@ func (in *invocation) joinAgent(ctx context.Context, s agentSettings) (*agent.Me
 		if err != nil {
 			return nil, err
 		}
+		if err := checkJoin(s.join, address.Addr()); err != nil {
+			return nil, err
+		}
 		in.out.notef("Joining the cluster of %s …\n", strings.Join(s.join.Addresses, ", "))
-		err = agent.Join(ctx, s.dir, *s.join, api.JoinRequest{Name: s.name, Zone: s.zone, Labels: s.labels, Address: address, Router: s.router != nil, Apps: true})
+		err = agent.Join(ctx, s.dir, *s.join, api.JoinRequest{Name: s.name, Zone: s.zone, Labels: s.labels, Address: address.String(), Router: s.router != nil, Apps: true})
 		if err != nil {
 			return nil, err
 		}
@@ -226,18 +231,18 @@ func (in *invocation) joinAgent(ctx context.Context, s agentSettings) (*agent.Me
 	return m, nil
 }
 
-// address is host:port of the host's port between hosts, as others reach it.
-func (s agentSettings) address(servers []string) (string, error) {
+// address is that of the host's port between hosts, as others reach it.
+func (s agentSettings) address(servers []string) (netip.AddrPort, error) {
 	ap, err := netip.ParseAddrPort(s.listen)
 	if err != nil {
-		return "", err
+		return ap, err
 	}
 	ip := ap.Addr()
 	if s.advertise.IsValid() {
 		ip = s.advertise
 	}
 	if !ip.IsUnspecified() {
-		return net.JoinHostPort(ip.String(), strconv.Itoa(int(ap.Port()))), nil
+		return netip.AddrPortFrom(ip, ap.Port()), nil
 	}
 	for _, server := range servers {
 		// Nothing is sent: the kernel only says which address it would send from.
@@ -245,11 +250,11 @@ func (s agentSettings) address(servers []string) (string, error) {
 		if err != nil {
 			continue
 		}
-		own := conn.LocalAddr().(*net.UDPAddr)
+		own := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
 		_ = conn.Close() // it was only to see
-		return net.JoinHostPort(own.IP.String(), strconv.Itoa(int(ap.Port()))), nil
+		return netip.AddrPortFrom(own.Unmap(), ap.Port()), nil
 	}
-	return "", cluster.Invalid("advertise", "it is not known how other hosts reach this one").Because("no route leads to a server").
+	return ap, cluster.Invalid("advertise", "it is not known how other hosts reach this one").Because("no route leads to a server").
 		WithHint("say it: --advertise IP")
 }
 
@@ -274,7 +279,7 @@ func (s agentSettings) newAgent(m *agent.Membership, logger *slog.Logger) (*agen
 		return nil, errors.Join(free("listen", s.listen), err)
 	}
 	a, err := agent.New(agent.Config{Dir: filepath.Join(s.dir, "agent"), Data: s.dir, Node: m.Node, Renew: m.Renew, Cluster: m.Cluster, Name: s.name, Zone: s.zone,
-		Version: version, Labels: s.labels, Address: address, CallAddress: s.callAddress(), Listener: listener, Apps: true, Servers: m.Servers, Router: s.router, Offer: s.offered, Logger: logger})
+		Version: version, Labels: s.labels, Address: address.String(), CallAddress: s.callAddress(), Listener: listener, Apps: true, Servers: m.Servers, Router: s.router, Offer: s.offered, Logger: logger})
 	if err != nil {
 		return nil, errors.Join(claimed(s.dir, err), listener.Close())
 	}

@@ -60,16 +60,20 @@ func claimed(dir string, err error) error {
 	if !errors.As(err, &c) {
 		return err
 	}
-	stop := "stop the other process first"
-	if c.PID != 0 {
-		stop = fmt.Sprintf("stop it first: kill %d", c.PID)
-	}
-	if c.Data != "" {
-		stop = "stop it first: paas down --data " + shellWord(oneLine(c.Data))
-	}
 	return cluster.Conflict("cluster_claimed", "cluster %s is not served from %s", c.Cluster, dir).
 		Because("%s serves it on this host already; a copied or restored state is the same cluster", holder(c)).
-		WithHint(stop + "\nor start this one on another host").Wrap(err)
+		WithHint(stopHolder(c) + "\nor start this one on another host").Wrap(err)
+}
+
+// stopHolder says how to stop the process that has a claim.
+func stopHolder(c *agent.ClaimedError) string {
+	switch {
+	case c.Data != "":
+		return "stop it first: paas down --data " + shellWord(oneLine(c.Data))
+	case c.PID != 0:
+		return fmt.Sprintf("stop it first: kill %d", c.PID)
+	}
+	return "stop the other process first"
 }
 
 // holder names the process that has a claim. What it said of itself is no more

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"paas/agent"
 	"paas/api"
 	"paas/cluster"
 	"paas/identity"
@@ -157,4 +159,41 @@ func (in *invocation) joins(j *identity.JoinString, dir string, role identity.Ro
 func present(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
+}
+
+// checkJoin refuses what would only be found out when the string is used up: that this
+// host cannot work for the cluster of j, or that nobody would reach it at ip.
+func checkJoin(j *identity.JoinString, ip netip.Addr) error {
+	if err := checkReachable(ip); err != nil {
+		return err
+	}
+	for _, c := range agent.Claims() {
+		n, err := identity.LoadNode(filepath.Join(c.Data, "node"))
+		if c.Data == "" || err != nil || n.AuthorityFingerprint() != j.Fingerprint {
+			continue // another cluster's, as far as one can see
+		}
+		return cluster.Conflict("cluster_claimed", "this host does not join that cluster again").
+			Because("%s works for it here already, as node %s, and a host has one place in a cluster", holder(c), n.ID).
+			WithHint("use the join string on another host: it is still good\nor to make this one a new node, drain and remove the old one (paas nodes drain), and " + stopHolder(c))
+	}
+	return nil
+}
+
+// checkReachable refuses addresses at which no other host reaches this one.
+func checkReachable(ip netip.Addr) error {
+	why := ""
+	switch ip = ip.Unmap(); {
+	case ip.IsLoopback():
+		why = "it leads every host to itself"
+	case ip.IsUnspecified():
+		why = "it is no host's"
+	case ip.IsMulticast(), ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		why = "it is that of many hosts"
+	case ip.IsLinkLocalUnicast(), ip.Zone() != "":
+		why = "it counts on one network only"
+	default:
+		return nil
+	}
+	return cluster.Invalid("advertise", "other hosts cannot reach this one at %s", ip).Because("%s", why).
+		WithHint("give the address of this host that all others reach: --advertise 192.0.2.20")
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,7 +67,7 @@ func runServer(ctx context.Context, in *invocation) error {
 	if err != nil {
 		return err
 	}
-	if err := cfg.Validate(); err != nil {
+	if err := errors.Join(cfg.Validate(), checkAdvertised(cfg.Advertise, join)); err != nil {
 		return err
 	}
 	apps := withApps
@@ -110,8 +111,30 @@ func (in *invocation) joinServer(ctx context.Context, cfg server.Config, j *iden
 	if err != nil || !joins {
 		return err
 	}
+	ip, err := cfg.PublicIP()
+	if err != nil {
+		return err
+	}
+	if err := checkJoin(j, ip); err != nil {
+		return err
+	}
+	if cfg.RegistryAddr != "" {
+		if err := free("registry", cfg.RegistryAddr); err != nil {
+			return err
+		}
+	}
 	in.out.notef("Joining the cluster of %s …\n", strings.Join(j.Addresses, ", "))
 	return server.Join(ctx, cfg, *j)
+}
+
+// checkAdvertised refuses an --advertise that is good for nothing. A server that is the
+// only one may be on loopback, as that of "paas up" is.
+func checkAdvertised(text string, j *identity.JoinString) error {
+	ip, err := netip.ParseAddr(text)
+	if text == "" || err != nil || j == nil && ip.IsLoopback() {
+		return nil //nolint:nilerr // server.Config.Validate says what is no address
+	}
+	return checkReachable(ip)
 }
 
 // serverConfig turns flags into what server and router are made of.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/mail"
+	"net/netip"
 	"net/url"
 	"os"
 	"regexp"
@@ -115,6 +116,12 @@ func (c Config) complete() (Config, error) {
 func (c Config) Validate() error {
 	_, err := c.complete()
 	return err
+}
+
+// PublicIP is where other hosts and people reach the server.
+func (c Config) PublicIP() (netip.Addr, error) {
+	ip, _, err := addresses(c.Listen, c.Advertise)
+	return ip, err
 }
 
 // networkRE is what Docker Engine calls its networks.

@@ -23,6 +23,7 @@ var protocols = []string{"paas-raft/1", "paas-session/1", "paas-relay/1", "paas-
 
 // clusterStrangers tries each way in that is not an invitation, once.
 func clusterStrangers(f *fleet) {
+	joinsOnce(f, f.agents()[0])
 	joinAttacks(f, f.spare, 1)
 	authority, err := identity.NewAuthority("foreign", time.Now())
 	if err != nil {
@@ -41,6 +42,31 @@ func clusterStrangers(f *fleet) {
 		f.t.Fatal(err)
 	}
 	certificateAttacks(f, "an agent, where servers speak,", agent, []string{"paas-raft/1", "paas-relay/1"}, 1)
+}
+
+// joinsOnce tries to join from a host that is in the cluster already, with another data
+// directory and port: it is refused, and the join string stays good.
+func joinsOnce(f *fleet, m *member) {
+	f.t.Helper()
+	text := f.joinString(f.members[0], "--role", "agent")
+	full := f.bed.command("exec", m.index, f.bin, "agent", "--data", m.home+"/twice", "--advertise", m.addr, "--listen", ":7999", "--join", text)
+	cmd := exec.Command(full[0], full[1:]...)
+	cmd.Env = append(os.Environ(), "HOME="+m.home, "NO_COLOR=1")
+	said, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 5 || !strings.Contains(string(said), "it is still good") {
+		f.t.Errorf("%s joins again: %v\n%s", m.name, err, said)
+	}
+	var joins []struct {
+		ID   string `json:"id"`
+		Node string `json:"node"`
+	}
+	f.into(&joins, f.home, "join", "list")
+	for _, j := range joins {
+		if strings.Contains(text, "token="+j.ID+"_") && j.Node != "" {
+			f.t.Errorf("the refused join used the string up: node %s", j.Node)
+		}
+	}
 }
 
 // joinAttacks tries bad join strings from a host, each of them n times. Every one

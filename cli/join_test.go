@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"paas/cluster"
+	"paas/identity"
+)
+
+// aJoinString is one of the authority's, that leads nowhere.
+func aJoinString(t *testing.T, a *identity.Authority) *identity.JoinString {
+	t.Helper()
+	id, secret, _ := identity.NewJoinSecret()
+	return &identity.JoinString{Addresses: []string{"192.0.2.1:7443"}, Fingerprint: a.Fingerprint(), ID: id, Secret: secret}
+}
+
+func anAuthority(t *testing.T) *identity.Authority {
+	t.Helper()
+	a, err := identity.NewAuthority("paas cluster test", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// servesHere is somebody who works for a's cluster on this host, with the state in the
+// directory that is returned.
+func servesHere(t *testing.T, a *identity.Authority) (dir string, me *identity.Node) {
+	t.Helper()
+	dir = t.TempDir()
+	me, err := a.NewNode(cluster.NodeID(identity.NewID()), identity.RoleAgent, nil, time.Now())
+	if err == nil {
+		err = me.Save(filepath.Join(dir, "node"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: "@paas/cluster/" + identity.NewID()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() { // it ends with the listener
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(conn, dir)
+			_ = conn.Close()
+		}
+	}()
+	return dir, me
+}
+
+// TestNoStringIsUsedUpOnAHostOfTheCluster: a second process for it could not run.
+func TestNoStringIsUsedUpOnAHostOfTheCluster(t *testing.T) {
+	ours := anAuthority(t)
+	public := netip.MustParseAddr("192.0.2.20")
+	if err := checkJoin(aJoinString(t, ours), public); err != nil {
+		t.Fatalf("a new host: %v", err)
+	}
+	dir, me := servesHere(t, ours)
+	err := checkJoin(aJoinString(t, ours), public)
+	if exitCode(err) != exitConflict || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), string(me.ID)) || !strings.Contains(asError(err).Hint, "it is still good") {
+		t.Errorf("a host that is in it: %v", err)
+	}
+	if err := checkJoin(aJoinString(t, anAuthority(t)), public); err != nil {
+		t.Errorf("another cluster: %v", err)
+	}
+}
+
+// TestWhatNobodyReachesIsNotAdvertised, before a string is used up.
+func TestWhatNobodyReachesIsNotAdvertised(t *testing.T) {
+	j := aJoinString(t, anAuthority(t))
+	ports := []string{"--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0"}
+	for _, ip := range []string{"127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "169.254.1.1", "fe80::1", "255.255.255.255"} {
+		for _, role := range []string{"server", "agent"} {
+			_, errs, code := paasIn(t, append([]string{role, "--data", t.TempDir(), "--advertise", ip, "--join", j.Reveal()}, ports...)...)
+			if code != exitUsage || !strings.Contains(errs, "ther hosts cannot reach this one at ") || !strings.Contains(errs, "--advertise 192.0.2.20") {
+				t.Errorf("%s --join --advertise %s: exit %d\n%s", role, ip, code, errs)
+			}
+		}
+		if err := checkJoin(j, netip.MustParseAddr(ip)); exitCode(err) != exitUsage {
+			t.Errorf("%s, wherever it is from: %v", ip, err)
+		}
+		if err := checkAdvertised(ip, nil); (err == nil) != netip.MustParseAddr(ip).Unmap().IsLoopback() {
+			t.Errorf("a server that is the only one, at %s: %v", ip, err)
+		}
+	}
+	for _, ip := range []string{"192.0.2.20", "10.0.0.1", "2001:db8::1", "fd00::1"} {
+		if err := checkJoin(j, netip.MustParseAddr(ip)); err != nil {
+			t.Errorf("%s: %v", ip, err)
+		}
+	}
+}
