@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"encoding/json"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 
 	"paas/cluster"
 	"paas/identity"
+	"paas/server"
 )
 
 // aJoinString is one of the authority's, that leads nowhere.
@@ -97,6 +100,52 @@ func TestWhatNobodyReachesIsNotAdvertised(t *testing.T) {
 	for _, ip := range []string{"192.0.2.20", "10.0.0.1", "2001:db8::1", "fd00::1"} {
 		if err := checkJoin(j, netip.MustParseAddr(ip)); err != nil {
 			t.Errorf("%s: %v", ip, err)
+		}
+	}
+}
+
+// TestAServerOnLoopbackIsAlone: nobody else can join it. One that has others does not
+// go there.
+func TestAServerOnLoopbackIsAlone(t *testing.T) {
+	single, several := t.TempDir(), t.TempDir()
+	me, err := anAuthority(t).NewNode("0123456789abcdef", identity.RoleServer, nil, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	roster := cluster.Roster{Members: []cluster.Member{{ID: me.ID, Server: true}}}
+	for dir, other := range map[string]cluster.NodeID{single: "", several: "fedcba9876543210"} {
+		if other != "" {
+			roster.Members = append(roster.Members, cluster.Member{ID: other})
+		}
+		data, err := json.Marshal(roster)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "roster.json"), data, 0o600)
+		}
+		if err == nil {
+			err = me.Save(filepath.Join(dir, "node"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		roster.Members = roster.Members[:1]
+	}
+	for _, c := range []struct {
+		dir, listen, advertise string
+		alone                  bool
+		code                   int
+	}{
+		{t.TempDir(), "127.0.0.1:7443", "", true, exitOK},
+		{single, "0.0.0.0:7443", "127.0.0.1", true, exitOK},
+		{single, "0.0.0.0:7443", "192.0.2.20", false, exitOK},
+		{single, "127.0.0.1:7443", "192.0.2.20", false, exitOK},
+		{several, "0.0.0.0:7443", "192.0.2.20", false, exitOK},
+		{several, "0.0.0.0:7443", "", false, exitOK},
+		{several, "0.0.0.0:7443", "127.0.0.1", true, exitUsage},
+		{several, "127.0.0.1:7443", "", true, exitUsage},
+	} {
+		got, err := alone(server.Config{Dir: c.dir, Listen: c.listen, Advertise: c.advertise})
+		if err != nil && exitCode(err) != c.code || err == nil && (c.code != exitOK || got != c.alone) {
+			t.Errorf("%+v: alone %t, %v", c, got, err)
 		}
 	}
 }

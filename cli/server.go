@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -86,6 +87,9 @@ func runServer(ctx context.Context, in *invocation) error {
 	if err := in.joinServer(ctx, cfg, join); err != nil {
 		return err
 	}
+	if cfg.Alone, err = alone(cfg); err != nil {
+		return err
+	}
 	h, err := newHost(cfg, router, apps, offered)
 	if err != nil {
 		return err
@@ -135,6 +139,31 @@ func checkAdvertised(text string, j *identity.JoinString) error {
 		return nil //nolint:nilerr // server.Config.Validate says what is no address
 	}
 	return checkReachable(ip)
+}
+
+// alone reports whether the server was told to be where no other host reaches it. That
+// is an error where there are others.
+func alone(cfg server.Config) (bool, error) {
+	listen, err := cluster.ParseAddress("listen", cfg.Listen)
+	if err != nil {
+		return false, err
+	}
+	ip, err := cfg.PublicIP()
+	if err != nil || !ip.IsLoopback() || cfg.Advertise == "" && listen.Addr().IsUnspecified() {
+		return false, err // the last: the host's network is not there yet
+	}
+	n, err := identity.LoadNode(filepath.Join(cfg.Dir, "node"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	others, err := server.Others(cfg.Dir, n.ID)
+	if err == nil && len(others) > 0 {
+		err = checkReachable(ip)
+	}
+	return true, err
 }
 
 // serverConfig turns flags into what server and router are made of.

@@ -26,7 +26,8 @@ type Config struct {
 	// Advertise is the IP address that other hosts and people reach the server at;
 	// "" means Listen's, or the host's first one if Listen is for all of them.
 	Advertise string
-	// Alone says that no other server can ever join: Raft opens no door ("paas up").
+	// Alone says that no other host can join while this process runs: Raft opens no
+	// door, and no join string is made ("paas up", or an address on loopback).
 	Alone bool
 	// Zone and Name are the host's, for people and placement; "" means "default"
 	// and the host name.

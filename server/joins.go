@@ -27,8 +27,8 @@ type joinService struct {
 // CreateJoin implements api.JoinService.
 func (s *joinService) CreateJoin(ctx context.Context, in api.CreateJoin) (*api.NewJoin, error) {
 	if s.cfg.Alone {
-		return nil, cluster.Conflict("alone", "no join string is made").Because("this server runs for one host alone, on loopback (paas up)").
-			WithHint("start the first server of a cluster with: paas server --data DIR --advertise IP")
+		return nil, cluster.Conflict("alone", "no join string is made").Because("this server runs for one host alone: it is on loopback, where no other host reaches it").
+			WithHint("start it where others reach it, as the first server of a cluster: paas server --data DIR --advertise IP")
 	}
 	if in.Role != identity.RoleServer && in.Role != identity.RoleAgent {
 		return nil, cluster.Invalid("role", "no join string is made").Because("a host joins as a server or as an agent").
@@ -173,8 +173,11 @@ func certificateIPs(in api.JoinRequest) []net.IP {
 }
 
 // first makes the join strings of a cluster that is one host alone, one for a server
-// and one for an agent; nil when there are more hosts already.
+// and one for an agent; nil when there are more hosts already, or never will be.
 func (s *joinService) first(ctx context.Context) (forServer, forAgent *api.NewJoin, err error) {
+	if s.cfg.Alone {
+		return nil, nil, nil
+	}
 	st, err := s.store.Read(ctx)
 	if err != nil {
 		return nil, nil, err

@@ -272,4 +272,8 @@ func TestAHostForItselfMakesNoJoinString(t *testing.T) {
 	alone.cfg.Alone = true
 	_, err := (&joinService{control: &alone}).CreateJoin(t.Context(), api.CreateJoin{Role: identity.RoleAgent})
 	wantKind(t, err, cluster.KindConflict, "alone")
+	forServer, forAgent, err := (&joinService{control: &alone}).first(t.Context())
+	if err != nil || forServer != nil || forAgent != nil {
+		t.Errorf("its console shows %v, %v, %v", forServer, forAgent, err)
+	}
 }

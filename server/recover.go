@@ -32,11 +32,11 @@ func Recover(dir string, log *slog.Logger) ([]cluster.Member, error) {
 	if n.Role != identity.RoleServer {
 		return nil, cluster.Invalid("role", "%s holds an agent, not a server", dir).WithHint("recover on the host of a server that is left")
 	}
-	b, err := openBook(l.roster(), n.ID, log)
+	others, err := Others(dir, n.ID)
 	if err != nil {
 		return nil, err
 	}
-	others := slices.DeleteFunc(b.roster.Servers(), func(m cluster.Member) bool { return m.ID == n.ID })
+	others = slices.DeleteFunc(others, func(m cluster.Member) bool { return !m.Server })
 	if len(others) == 0 {
 		return nil, cluster.Conflict("alone", "there is nothing to recover").Because("the cluster has no other server")
 	}
@@ -49,6 +49,16 @@ func Recover(dir string, log *slog.Logger) ([]cluster.Member, error) {
 		return nil, errors.Join(err, os.Remove(l.recovered()))
 	}
 	return others, nil
+}
+
+// Others are the other hosts of the cluster, as the server whose data directory is dir
+// knew them last.
+func Others(dir string, self cluster.NodeID) ([]cluster.Member, error) {
+	b, err := openBook(layout{dir}.roster(), self, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(b.roster.Members, func(m cluster.Member) bool { return m.ID == self }), nil
 }
 
 // dismiss removes the other servers from the cluster, if this one was recovered.
