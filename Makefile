@@ -80,4 +80,5 @@ bench-store:
 
 bench-scheduler: ## placement, and what a server spends on 300 hosts (PAAS_BENCH_HOSTS)
 	go test -run xxx -bench . -benchtime 2s ./scheduler
+	go test -run xxx -bench Desired -benchtime 2s ./server
 	go test -run xxx -bench Hundreds -benchtime 1x ./server

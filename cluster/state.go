@@ -206,26 +206,15 @@ func (s *State) Lock(name string) (*Lock, bool) { return s.locks.get(name) }
 func (s *State) Locks() iter.Seq[*Lock] { return s.locks.all() }
 
 // Routes computes what routers serve at this state.
-func (s *State) Routes() *RouteTable {
+func (s *State) Routes() *RouteTable { return s.RoutesTo(s.Upstreams) }
+
+// RoutesTo is Routes for who knows the upstreams of apps already.
+func (s *State) RoutesTo(upstreams func(AppName) []Upstream) *RouteTable {
 	t := &RouteTable{Index: s.index, Domain: s.settings.Domain}
-	ups, doubtful := map[AppName][]Upstream{}, map[AppName][]Upstream{}
-	for a := range s.allocations.all() {
-		switch {
-		case a.Routed():
-			ups[a.App] = append(ups[a.App], s.upstream(a))
-		case a.Doubtful():
-			doubtful[a.App] = append(doubtful[a.App], s.upstream(a))
-		}
-	}
-	for name, more := range doubtful {
-		if a, ok := s.apps.get(name); ok && len(ups[name]) < LeastServing(a.Quantity(ProcessWeb)) {
-			ups[name] = append(ups[name], more...)
-		}
-	}
 	add := func(h Hostname, app AppName) {
 		a, ok := s.apps.get(app)
 		idle := ok && (a.Current == 0 || a.Quantity(ProcessWeb) == 0)
-		t.Routes = append(t.Routes, Route{Host: h, App: app, Upstreams: ups[app], Internal: h.Private(), Idle: idle})
+		t.Routes = append(t.Routes, Route{Host: h, App: app, Upstreams: upstreams(app), Internal: h.Private(), Idle: idle})
 	}
 	for a := range s.apps.all() {
 		if !a.Destroying {
@@ -237,6 +226,24 @@ func (s *State) Routes() *RouteTable {
 	}
 	slices.SortFunc(t.Routes, func(a, b Route) int { return strings.Compare(string(a.Host), string(b.Host)) })
 	return t
+}
+
+// Upstreams computes the replicas that routers send an app's requests to: a function of
+// the app, its allocations and the zones of nodes.
+func (s *State) Upstreams(app AppName) []Upstream {
+	var ups, doubtful []Upstream
+	for a := range s.AllocationsOf(app) {
+		switch {
+		case a.Routed():
+			ups = append(ups, s.upstream(a))
+		case a.Doubtful():
+			doubtful = append(doubtful, s.upstream(a))
+		}
+	}
+	if a, ok := s.apps.get(app); ok && len(ups) < LeastServing(a.Quantity(ProcessWeb)) {
+		ups = append(ups, doubtful...)
+	}
+	return ups
 }
 
 // upstream is a as routers know it.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strconv"
@@ -10,19 +11,22 @@ import (
 	"paas/cluster"
 )
 
-// assigner says what each node should have and what routers should serve. What it
-// computed is kept until the state says otherwise, so that a change of one app
-// wakes no node that it does not concern.
+// assigner says what each node should have and what routers should serve. It takes
+// over states by what differs from the one before, so that a command costs what it
+// changed, and it wakes the nodes that it concerns. What it says depends on the newest
+// state alone: any number of states may be missed.
 type assigner struct {
 	*control
 
 	mu sync.Mutex
 	// state is what the rest was made from: the newest that anybody came with. It is
 	// guarded by mu, as is the rest.
-	state *cluster.State
-	nodes map[cluster.NodeID][]*cluster.Allocation
-	sets  map[cluster.NodeID]*api.AssignmentSet
-	table *cluster.RouteTable
+	state   *cluster.State
+	marks   cluster.Marks // of state
+	shares  map[cluster.AppName]*share
+	nodes   map[cluster.NodeID]*station
+	table   *cluster.RouteTable
+	routers map[cluster.NodeID]bool
 	// roster is the cluster's hosts.
 	roster *cluster.Roster
 	// envs holds the opened config of the releases in use. A release never changes,
@@ -30,18 +34,51 @@ type assigner struct {
 	envs map[*cluster.Release]map[string]cluster.Redacted
 }
 
+// station is what one node should have.
+type station struct {
+	allocations map[cluster.AppName][]*cluster.Allocation
+	destroyed   []cluster.VolumeID
+	set         *api.AssignmentSet // made from these; nil: not yet
+	changed     chan struct{}      // closed when anything for this node changes; nil: nobody waits
+}
+
 func newAssigner(c *control) *assigner {
-	return &assigner{control: c, sets: map[cluster.NodeID]*api.AssignmentSet{}, envs: map[*cluster.Release]map[string]cluster.Redacted{}}
+	return &assigner{control: c, shares: map[cluster.AppName]*share{}, nodes: map[cluster.NodeID]*station{},
+		envs: map[*cluster.Release]map[string]cluster.Redacted{}}
+}
+
+// Run takes over each state, and so wakes who waits, until ctx ends.
+func (a *assigner) Run(ctx context.Context) error {
+	for {
+		st := a.store.State()
+		a.mu.Lock()
+		a.refresh(st)
+		a.mu.Unlock()
+		select {
+		case <-a.store.Changed(st.Index()):
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // desired returns what node should have, serve and know at st, or at a newer state
-// that somebody else brought.
-func (a *assigner) desired(st *cluster.State, node cluster.NodeID) (api.Desired, error) {
+// that somebody else brought, and a channel that is closed when that changes and Run
+// is under way. Nodes without a router have nothing to serve.
+func (a *assigner) desired(st *cluster.State, node cluster.NodeID) (api.Desired, <-chan struct{}, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.refresh(st)
-	set, err := a.set(node)
-	return api.Desired{Assignments: set, Routes: a.table, Roster: a.roster}, err
+	n := a.station(node)
+	if n.changed == nil {
+		n.changed = make(chan struct{})
+	}
+	set, err := a.set(n)
+	all := api.Desired{Assignments: set, Roster: a.roster}
+	if a.routers[node] {
+		all.Routes = a.table
+	}
+	return all, n.changed, err
 }
 
 // routes returns what routers should serve at st.
@@ -52,99 +89,56 @@ func (a *assigner) routes(st *cluster.State) *cluster.RouteTable {
 	return a.table
 }
 
-// refresh takes over a newer state.
-func (a *assigner) refresh(st *cluster.State) {
-	if a.state != nil && st.Index() <= a.state.Index() {
-		return
-	}
-	a.state = st
-	a.nodes = map[cluster.NodeID][]*cluster.Allocation{}
-	for x := range st.Allocations() {
-		a.nodes[x.Node] = append(a.nodes[x.Node], x)
-	}
-	if t := st.Routes(); a.table == nil || !sameRoutes(a.table, t) || awaited(st, a.table.Index) {
-		a.table = t
-	}
-	if r := st.Roster(); a.roster == nil || !a.roster.Same(r) {
-		a.roster = r
-	}
-	for rel := range a.envs {
-		if now, err := st.Release(rel.App, rel.Version); err != nil || now != rel {
-			delete(a.envs, rel)
+func (a *assigner) station(node cluster.NodeID) *station {
+	n := a.nodes[node]
+	if n == nil {
+		n = &station{allocations: map[cluster.AppName][]*cluster.Allocation{}}
+		for _, v := range a.state.DestroyedOn(node) {
+			n.destroyed = append(n.destroyed, v.ID)
 		}
+		a.nodes[node] = n
+	}
+	return n
+}
+
+// wake tells who waits that there is something else for the node.
+func (n *station) wake() {
+	if n.changed != nil {
+		close(n.changed)
+		n.changed = nil
 	}
 }
 
-// awaited reports whether the scheduler may wait for routers to acknowledge
-// something newer than index, although the table does not show it.
-func awaited(st *cluster.State, index uint64) bool {
-	for x := range st.Allocations() {
-		if x.Type == cluster.ProcessWeb && max(x.ObservedIndex, x.DesiredIndex) > index {
-			return true
-		}
-	}
-	return false
-}
-
-func sameRoutes(a, b *cluster.RouteTable) bool {
-	if a.Domain != b.Domain || len(a.Routes) != len(b.Routes) {
-		return false
-	}
-	for i := range a.Routes {
-		x, y := a.Routes[i], b.Routes[i]
-		if x.Host != y.Host || x.App != y.App || x.Internal != y.Internal || x.Idle != y.Idle || len(x.Upstreams) != len(y.Upstreams) {
-			return false
-		}
-		for j := range x.Upstreams {
-			if x.Upstreams[j] != y.Upstreams[j] {
-				return false
-			}
-		}
-	}
-	return true
+// reassign is wake for another set.
+func (n *station) reassign() {
+	n.set = nil
+	n.wake()
 }
 
 // set returns the node's assignments; the one from before while they are the same.
 // Allocations and releases are of one state: an older one may not have the release
 // of a new allocation.
-func (a *assigner) set(node cluster.NodeID) (*api.AssignmentSet, error) {
-	old, allocations := a.sets[node], a.nodes[node]
-	var destroyed []cluster.VolumeID
-	for _, v := range a.state.DestroyedOn(node) {
-		destroyed = append(destroyed, v.ID)
+func (a *assigner) set(n *station) (*api.AssignmentSet, error) {
+	if n.set != nil {
+		return n.set, nil
 	}
-	if old != nil && sameAssignments(old.Assignments, allocations) && slices.Equal(old.Destroyed, destroyed) {
-		return old, nil
-	}
-	set := &api.AssignmentSet{Index: a.state.Index(), Destroyed: destroyed}
-	for _, x := range allocations {
-		rel, err := a.state.Release(x.App, x.Release)
-		if err != nil {
-			rel = &cluster.Release{App: x.App, Version: x.Release} // it is to be stopped: that needs no release
+	set := &api.AssignmentSet{Index: a.state.Index(), Destroyed: n.destroyed}
+	for _, app := range slices.Sorted(maps.Keys(n.allocations)) {
+		for _, x := range n.allocations[app] {
+			rel, err := a.state.Release(x.App, x.Release)
+			if err != nil {
+				rel = &cluster.Release{App: x.App, Version: x.Release} // it is to be stopped: that needs no release
+			}
+			one, err := a.assignment(rel, x.Type, x.Slot, rel.Processes[x.Type])
+			if err != nil {
+				return nil, err
+			}
+			one.ID, one.Desired, one.Mounts = x.ID, x.Desired, x.Mounts
+			set.Assignments = append(set.Assignments, *one)
 		}
-		one, err := a.assignment(rel, x.Type, x.Slot, rel.Processes[x.Type])
-		if err != nil {
-			return nil, err
-		}
-		one.ID, one.Desired, one.Mounts = x.ID, x.Desired, x.Mounts
-		set.Assignments = append(set.Assignments, *one)
 	}
-	a.sets[node] = set
+	n.set = set
 	return set, nil
-}
-
-// sameAssignments compares what can change: which allocations there are, and what
-// is wanted of them. All else of an allocation is fixed when it is placed.
-func sameAssignments(have []api.Assignment, want []*cluster.Allocation) bool {
-	if len(have) != len(want) {
-		return false
-	}
-	for i := range have {
-		if have[i].ID != want[i].ID || have[i].Desired != want[i].Desired {
-			return false
-		}
-	}
-	return true
 }
 
 // oneOff is an assignment beside the app's formation.

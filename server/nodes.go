@@ -175,24 +175,30 @@ func (f *fleet) NodeLeft(cluster.NodeID) {}
 
 // NodeDesired implements api.NodeEvents.
 func (f *fleet) NodeDesired(ctx context.Context, node cluster.NodeID, has api.Indexes) (api.Desired, error) {
-	var news api.Desired
-	err := f.until(ctx, func(st *cluster.State) (bool, error) {
-		all, err := f.assign.desired(st, node)
+	for {
+		all, changed, err := f.assign.desired(f.store.State(), node)
 		if err != nil {
-			return false, err
+			return api.Desired{}, err
 		}
+		var news api.Desired
 		if all.Assignments.Index > has.Assignments {
 			news.Assignments = all.Assignments
 		}
-		if all.Routes.Index > has.Routes {
+		if all.Routes != nil && all.Routes.Index > has.Routes {
 			news.Routes = all.Routes
 		}
 		if all.Roster.Index > has.Roster {
 			news.Roster = all.Roster
 		}
-		return news != api.Desired{}, nil
-	})
-	return news, err
+		if news != (api.Desired{}) {
+			return news, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return api.Desired{}, context.Cause(ctx)
+		}
+	}
 }
 
 // leases judges which nodes are up, while this server leads. Leases are armed

@@ -77,7 +77,7 @@ func TestDesiredChangesOnlyForWhomItConcerns(t *testing.T) {
 	}
 	a := newAssigner(h.server.control)
 	look := func() (*api.AssignmentSet, *cluster.RouteTable) {
-		all, err := a.desired(h.server.store.State(), h.server.self)
+		all, _, err := a.desired(h.server.store.State(), h.server.self)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -173,7 +173,7 @@ func (s *Server) compose(c Config, began time.Time) error {
 	planner := &planner{control: s.control, fleet: fleet}
 	s.disk = &ownDisk{control: s.control, spaces: fleet.spaces, stop: deployer.stopBuilds, trim: keeper.trim}
 	s.leader = &leader{control: s.control, trust: s.trust, deployer: deployer, fleet: fleet, began: began, loops: []layer{
-		{"servers", (&members{s.control, s.peers}).Run}, {"scheduler", planner.Run}, {"leases", fleet.leases}, {"release commands", releaser.Run}, {"space", (&diskWatch{s.control, fleet.spaces}).Run},
+		{"servers", (&members{s.control, s.peers}).Run}, {"scheduler", planner.Run}, {"assignments", assign.Run}, {"leases", fleet.leases}, {"release commands", releaser.Run}, {"space", (&diskWatch{s.control, fleet.spaces}).Run},
 	}}
 	services := api.Services{
 		Apps:      &appService{control: s.control, deployer: deployer, git: git, keeper: keeper},
