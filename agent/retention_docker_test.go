@@ -4,9 +4,11 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -121,6 +123,46 @@ func TestDockerUnusedImagesAreRemoved(t *testing.T) {
 	look(foreign)
 	if err := h.d.Fetch(t.Context(), old); err != nil {
 		t.Errorf("what went cannot be pulled again: %v", err)
+	}
+}
+
+// TestDockerPurgeTakesTheMirrorsImages: of this agent, by whatever name, and nobody else's.
+func TestDockerPurgeTakesTheMirrorsImages(t *testing.T) {
+	h, now, former, foreign := newHost(t), newRegistry(t), newRegistry(t), newRegistry(t)
+	mine, older, theirs := h.publish(now, h.d.cluster, 1), h.publish(former, h.d.cluster, 2), h.publish(foreign, h.d.cluster, 3)
+	for _, ref := range []imageRef{mine, older, theirs} {
+		if err := h.d.Fetch(t.Context(), ref); err != nil {
+			t.Fatal(err)
+		}
+	}
+	claim, err := NewClaim(h.d.cluster, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer claim.Release()
+	dir := t.TempDir()
+	if err := claim.PurgeImages(t.Context(), dir); err != nil {
+		t.Errorf("an agent that never was: %v", err)
+	}
+	if all, err := os.ReadDir(dir); err != nil || len(all) > 0 {
+		t.Errorf("a purge made %v, %v", all, err)
+	}
+	m, err := openMemory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(m.saveRegistry(now), m.saveSpares(spares{Mirrors: []string{former.Address}}), m.close()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := claim.PurgeImages(t.Context(), dir); err != nil {
+			t.Fatal(err)
+		}
+		for i, ref := range []imageRef{mine, older, theirs} {
+			if has, err := h.d.Has(t.Context(), ref); err != nil || has != (i == 2) {
+				t.Errorf("image %d is there: %v, %v", i+1, has, err)
+			}
+		}
 	}
 }
 

@@ -30,8 +30,7 @@ type spare struct {
 func (s spares) after(mirror string, names []string, used map[string]bool, now time.Time) spares {
 	out := spares{Mirrors: []string{mirror}, Since: map[string]time.Time{}}
 	for _, name := range names {
-		given := slices.IndexFunc(append(out.Mirrors, s.Mirrors...), func(m string) bool { return strings.HasPrefix(name, m+"/") })
-		if given < 0 {
+		if !givenBy(out.Mirrors, name) && !givenBy(s.Mirrors, name) {
 			continue // somebody else's
 		}
 		if address, _, _ := strings.Cut(name, "/"); !slices.Contains(out.Mirrors, address) {
