@@ -55,6 +55,9 @@ type Config struct {
 	// Measured is told how full the host's file systems are, every other second; nil does
 	// not care.
 	Measured func([]cluster.Space)
+	// Removed is told each time a server says that this node was removed from the
+	// cluster; nil does not care.
+	Removed func()
 	// Apps says that the node runs replicas, Builds that a server on the same host
 	// builds images. Without both the agent needs no container engine and runs only
 	// the router.

@@ -26,37 +26,70 @@ const (
 	redialLimit = time.Second
 	// sessionSound is how long a session must last for the next wait to be short again.
 	sessionSound = 5 * time.Second
+	// removedPause is how often a node that was removed asks again: only one server may
+	// have said so, which was given up for lost and came back.
+	removedPause = time.Minute
 )
 
+// redials paces the search for a session.
+type redials struct {
+	wait    time.Duration // before the next try
+	refused int           // tries since a server said first that this node was removed
+}
+
+// next takes how a try ended that made no session which lasted, and says how long to
+// wait. servers is how many there are to ask.
+func (r *redials) next(err error, servers int) time.Duration {
+	if r.refused > 0 || api.WasRemoved(err) {
+		r.refused++
+	}
+	r.wait = min(max(2*r.wait, redialFirst), redialLimit)
+	if r.refused > servers { // all were asked
+		return removedPause
+	}
+	return r.wait
+}
+
 // keepSession keeps one session with one of the servers until ctx ends. It says
-// once that it lost it.
+// once that it lost it, and once that this node was removed.
 func (a *Agent) keepSession(ctx context.Context) error {
-	wait, warned, since := redialFirst, false, time.Now()
+	tries, warned, since := redials{}, false, time.Now()
 	for i := 0; ctx.Err() == nil; i++ {
 		servers := a.hosts.servers(a.config.Servers, a.config.Zone)
 		server := servers[i%len(servers)]
-		begun := time.Now()
-		err := a.session(ctx, server)
+		welcomed, err := a.session(ctx, server)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if api.WasRemoved(err) {
-			a.fence()
-		}
-		if time.Since(begun) >= sessionSound {
-			wait, warned, since = redialFirst, false, time.Now()
+		if !welcomed.IsZero() && time.Since(welcomed) >= sessionSound {
+			tries, warned, since = redials{}, false, time.Now()
 		}
 		if a.caller != nil && time.Since(since) >= callAfter {
 			a.caller.call()
+		}
+		if api.WasRemoved(err) {
+			a.removed(server, tries)
+			warned = true
 		}
 		if !warned {
 			a.log.Warn("no session with a server; replicas run on", "server", server, "err", err)
 			warned = true
 		}
+		wait := tries.next(err, len(servers))
 		pause(ctx, wait/2+rand.N(wait/2))
-		wait = min(2*wait, redialLimit)
 	}
 	return nil
+}
+
+// removed does what is left to do when a server says that this node was removed.
+func (a *Agent) removed(server string, before redials) {
+	if before.refused == 0 {
+		a.log.Error("this node was removed from the cluster: it idles. To let the host join again: stop this, empty its data directory, start it with a new join string", "server", server, "dir", a.config.Data)
+	}
+	a.fence()
+	if a.config.Removed != nil {
+		a.config.Removed()
+	}
 }
 
 // fence ends what has volumes when the cluster has removed this node, for good: an
@@ -72,28 +105,30 @@ func (a *Agent) fence() {
 	}
 }
 
-// session has one session with one server, from dial to end.
-func (a *Agent) session(ctx context.Context, server string) error {
+// session has one session with one server, from dial to end. welcomed is when it began;
+// zero if it did not.
+func (a *Agent) session(ctx context.Context, server string) (welcomed time.Time, err error) {
 	conn, err := a.dial(ctx, server)
 	if err != nil {
-		return fmt.Errorf("dial server %s: %w", server, err)
+		return welcomed, fmt.Errorf("dial server %s: %w", server, err)
 	}
 	s, err := api.NewAgentSession(ctx, api.SessionConfig{Conn: conn, Hello: a.hello(ctx), Space: a.space.last, Calls: a.calls, Logger: a.log})
 	if err != nil {
-		return fmt.Errorf("open session with %s: %w", server, err)
+		return welcomed, fmt.Errorf("open session with %s: %w", server, err)
 	}
 	if got := s.Welcome().Cluster; got != a.config.Cluster {
 		_ = s.Close()
-		return fmt.Errorf("server %s belongs to cluster %q", server, got)
+		return welcomed, fmt.Errorf("server %s belongs to cluster %q", server, got)
 	}
 	a.welcome(s.Welcome())
 	a.certificates.session.Store(s)
 	defer a.certificates.session.CompareAndSwap(s, nil)
 	a.log.Info("session begun", "server", server)
+	welcomed = time.Now()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.Run(ctx, a.desired) })
 	g.Go(func() error { return a.report(ctx, s) })
-	return g.Wait()
+	return welcomed, g.Wait()
 }
 
 // dial connects to a server and proves who both are.

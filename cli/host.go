@@ -35,7 +35,7 @@ func newHost(s server.Config, router *agent.RouterConfig, apps placing, offered 
 	}
 	a, err := agent.New(agent.Config{Dir: filepath.Join(s.Dir, "agent"), Data: s.Dir, Node: srv.Node, Cluster: srv.ClusterID(), Name: s.Name, Zone: zoneOf(s),
 		Version: s.Version, Address: srv.Address(), Apps: apps == withApps, Builds: true, Servers: []string{dialable(srv.Addr())}, Router: router, Offer: offered,
-		Registry: srv.Registry, CallAddress: callAddress(s), Met: srv.Meet, Measured: srv.Measured, Logger: s.Logger})
+		Registry: srv.Registry, CallAddress: callAddress(s), Met: srv.Meet, Removed: srv.Dismiss, Measured: srv.Measured, Logger: s.Logger})
 	if err != nil {
 		return nil, errors.Join(claimed(s.Dir, err), srv.Close())
 	}
@@ -113,10 +113,19 @@ func dialable(addr net.Addr) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(a.Port))
 }
 
-// run serves until ctx ends, and calls ready once when requests are answered.
+// run serves until ctx ends, and calls ready once when requests are answered. A server
+// that was removed from the cluster ends before, and leaves the agent to do what a
+// removed node's does: a process that ended would be started again and again.
 func (h *host) run(ctx context.Context, ready func(context.Context) error) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return h.server.Run(ctx) })
+	g.Go(func() error {
+		err := h.server.Run(ctx)
+		if errors.Is(err, server.ErrRemoved) { // the agent has said so
+			<-ctx.Done()
+			return nil
+		}
+		return err
+	})
 	g.Go(func() error { return h.agent.Run(ctx) })
 	g.Go(func() error {
 		for _, c := range []<-chan struct{}{h.server.Ready(), h.agent.Ready()} {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -191,5 +192,26 @@ func TestRecoveryThatDidNotHappenRemovesNobody(t *testing.T) {
 	}
 	if nodes, err := g[next].client.Nodes(t.Context()); err != nil || len(nodes) != 3 {
 		t.Errorf("%d nodes, %v", len(nodes), err)
+	}
+}
+
+// TestARemovedServerEnds: it would ask for votes for ever. Who is led is not removed,
+// whatever somebody says.
+func TestARemovedServerEnds(t *testing.T) {
+	g := newGroup(t, 3)
+	first, _ := g.leader()
+	gone := g[(first+1)%3]
+	other := g[(first+2)%3]
+	hasty, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if other.server.ledByNobody(hasty) {
+		t.Error("a server that is led takes itself for removed")
+	}
+	if _, err := g[first].client.RemoveNode(t.Context(), string(gone.server.self), api.RemoveNode{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	gone.server.Dismiss()
+	if err := gone.ends(); !errors.Is(err, ErrRemoved) {
+		t.Errorf("it ended with %v", err)
 	}
 }

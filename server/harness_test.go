@@ -48,6 +48,7 @@ type host struct {
 	client *api.Client
 	token  string
 	stop   func()
+	ends   func() error // waits until the server ends by itself
 
 	stopAgent func()
 }
@@ -100,6 +101,17 @@ func (h *host) start() {
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	h.server = s
+	h.ends = func() error { // by itself
+		defer h.stopAgent()
+		defer cancel()
+		h.stop = nil
+		select {
+		case err := <-done:
+			return err
+		case <-time.After(30 * time.Second):
+			return errors.New("it does not end")
+		}
+	}
 	h.wait("the server is ready", s.Ready())
 	h.startAgent()
 	h.stop = func() {

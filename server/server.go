@@ -41,6 +41,7 @@ type Server struct {
 	joins     *joinService
 	routes    []api.Route
 	ready     chan struct{} // closed by Run when it leads and serves, once
+	dismissed chan struct{} // has a place for one signal: Dismiss was called
 	// allApplied is closed by Run when this server has what was committed before it.
 	allApplied chan struct{}
 	started    atomic.Bool // Run was called
@@ -53,7 +54,7 @@ func New(c Config) (_ *Server, err error) {
 	if c, err = c.complete(); err != nil {
 		return nil, err
 	}
-	s := &Server{ready: make(chan struct{}), allApplied: make(chan struct{})}
+	s := &Server{ready: make(chan struct{}), dismissed: make(chan struct{}, 1), allApplied: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -260,6 +261,7 @@ func (s *Server) Run(ctx context.Context) error {
 		layer{"search", s.search},
 		layer{"hooks", s.hooks.Run},
 		layer{"catching up", s.catchUp},
+		layer{"removal", s.awaitRemoval},
 		layer{"ready", s.announce},
 		layer{"step down", s.stepDown},
 		layer{"front", s.front.Run},

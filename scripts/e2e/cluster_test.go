@@ -27,6 +27,7 @@ func TestCluster(t *testing.T) {
 		{"any server takes commands and pushes", func() { clusterAnyServer(f, dir) }},
 		{"a terminal through any server", func() { clusterTerminals(f, dir) }},
 		{"who is not invited stays out", func() { clusterStrangers(f) }},
+		{"a server is removed", func() { clusterServerRemoved(f) }},
 		{"the leader is killed", func() { clusterLeaderKilled(f, entry) }},
 		{"a host is lost", func() { clusterHostLost(f, entry) }},
 		{"a node is drained", func() { clusterDrained(f, entry) }},
