@@ -110,6 +110,9 @@ func (c *copier) pass(ctx context.Context, st *cluster.State, done map[cluster.A
 			continue
 		}
 		done[app.Name] = now
+		if err := c.git.compact(ctx, c.git.path(app.Name)); err != nil && ctx.Err() == nil { // nobody waits for it
+			c.log.Warn("packs of a repository were not put together", "app", string(app.Name), "err", err)
+		}
 	}
 	before := len(done)
 	maps.DeleteFunc(done, func(name cluster.AppName, _ wanted) bool { _, err := st.App(name); return err != nil })

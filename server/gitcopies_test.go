@@ -233,3 +233,21 @@ func TestAcknowledgedPushesAreNeverLost(t *testing.T) {
 		g.awaitCopies("blog", ref, hash)
 	}
 }
+
+// TestPacksOfACopyAreBounded: each push adds a pack to every copy.
+func TestPacksOfACopyAreBounded(t *testing.T) {
+	g := newGroup(t, 2)
+	first, others := g.leader()
+	g[first].createApp("blog")
+	c := newClone(g[first], "blog")
+	last := ""
+	for range manyPacks + 5 { // no deploy: it is another branch
+		last = c.commit(map[string]string{"Procfile": "web: ok\n", "n": last})
+		c.must("push", "-q", "paas", "main:feature")
+	}
+	g.await("the follower has few packs", func() bool {
+		packs, err := filepath.Glob(filepath.Join(g[others[0]].dir, "git", "blog.git", "objects", "pack", "*.pack"))
+		return err == nil && len(packs) > 0 && len(packs) <= manyPacks
+	})
+	g.awaitCopies("blog", "refs/heads/feature", last)
+}

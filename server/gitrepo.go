@@ -132,6 +132,21 @@ func (g *gitServer) sweep(context.Context) error {
 	return errors.Join(errs...)
 }
 
+// manyPacks is git's own limit: gc --auto does nothing below.
+const manyPacks = 50
+
+// compact puts a repository's packs together when there are many: each copy from
+// another server adds one, with objects again that it has. On the server that leads
+// pushes do it (receive.autogc).
+func (g *gitServer) compact(ctx context.Context, repo string) error {
+	packs, err := filepath.Glob(filepath.Join(repo, "objects", "pack", "*.pack"))
+	if err != nil || len(packs) <= manyPacks {
+		return err
+	}
+	_, err = g.ask(ctx, repo, nil, "gc", "--auto", "--quiet")
+	return err
+}
+
 // tidy removes what pushes that were cut off left: objects in quarantine, and the
 // locks of refs, which would refuse every push from then on. Nothing may be pushed
 // to the repository meanwhile.
