@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -70,24 +71,46 @@ func closeLate(results <-chan dialed, n int) {
 	}
 }
 
+// way is whom a client asks before the server that it was made for.
+type way struct {
+	mu    sync.Mutex
+	first string // host:port; "" is nobody
+}
+
+func (w *way) lead(to string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.first = to
+}
+
+// through is addresses, in the order in which to ask.
+func (w *way) through(base string, others []string) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := []string{base}
+	if w.first != "" && w.first != base {
+		all = []string{w.first, base}
+	}
+	return append(all, slices.DeleteFunc(slices.Clone(others), func(o string) bool { return slices.Contains(all, o) })...)
+}
+
 // dialer connects to the server that the client was made for, or to another one.
-func (cfg ClientConfig) dialer(base string) func(ctx context.Context, network, address string) (net.Conn, error) {
+func (cfg ClientConfig) dialer(base string, w *way) func(ctx context.Context, network, address string) (net.Conn, error) {
 	d := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		if address != base || len(cfg.Others) == 0 {
 			return d.DialContext(ctx, network, address) // of a proxy, or there is no other
 		}
-		all := append([]string{base}, slices.DeleteFunc(slices.Clone(cfg.Others), func(o string) bool { return o == base })...)
 		return dialAny(ctx, func(ctx context.Context, address string) (net.Conn, error) {
 			return d.DialContext(ctx, network, address)
-		}, all)
+		}, w.through(base, cfg.Others))
 	}
 }
 
 // learn tells the client's owner which servers there are, if the answer says so.
 func (c *Client) learn(h http.Header) {
 	text := h.Get(headerServers)
-	if text == "" || c.learned == nil {
+	if text == "" || c.config.Learned == nil {
 		return
 	}
 	var servers []string
@@ -98,7 +121,7 @@ func (c *Client) learn(h http.Header) {
 		}
 		servers = append(servers, net.JoinHostPort(host, port))
 	}
-	c.learned(servers)
+	c.config.Learned(servers)
 }
 
 // maxServers bounds how many servers a client remembers.

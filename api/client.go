@@ -34,17 +34,19 @@ type ClientConfig struct {
 	// several; nil does not care.
 	Learned func(servers []string)
 	// Stale asks for reads that any server may answer from its own copy.
-	Stale   bool
-	Version string // of the program, for the User-Agent
+	Stale bool
+	// LastKnown is told that no server leads, as the error says, when what is returned
+	// for a question is what one server knew last; nil: such a question fails.
+	LastKnown func(why error)
+	Version   string // of the program, for the User-Agent
 }
 
 // Client is the API over HTTP: it satisfies every interface of Services. It is
 // safe for concurrent use.
 type Client struct {
 	base    *url.URL
-	token   cluster.Redacted
-	stale   bool
-	learned func([]string)
+	config  ClientConfig
+	way     *way
 	agent   string
 	http    *http.Client
 	upgrade *http.Client // HTTP/1.1 only: WebSockets need it
@@ -92,10 +94,11 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 			WithHint("use https://" + u.Host)
 	}
 	u.Path, u.RawQuery, u.Fragment = strings.TrimSuffix(u.Path, "/"), "", ""
+	w := &way{}
 	transport := func(protocols ...string) *http.Transport {
 		t := &http.Transport{
 			Proxy:                 http.ProxyFromEnvironment,
-			DialContext:           cfg.dialer(u.Host),
+			DialContext:           cfg.dialer(u.Host, w),
 			TLSHandshakeTimeout:   dialTimeout,
 			ExpectContinueTimeout: 2 * time.Second,
 			IdleConnTimeout:       30 * time.Second,
@@ -110,7 +113,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		t.Protocols.SetHTTP2(len(protocols) > 1)
 		return t
 	}
-	return &Client{base: u, token: cfg.Token, stale: cfg.Stale, learned: cfg.Learned, agent: strings.TrimSpace("paas " + cfg.Version),
+	return &Client{base: u, config: cfg, way: w, agent: strings.TrimSpace("paas " + cfg.Version),
 		http:    &http.Client{Transport: transport("h2", "http/1.1"), CheckRedirect: noRedirect},
 		upgrade: &http.Client{Transport: transport("http/1.1"), CheckRedirect: noRedirect},
 	}, nil
@@ -147,9 +150,9 @@ type request struct {
 	upload io.Reader // sent as it is, instead of in
 	media  string    // of upload
 	header http.Header
-	host   string        // in place of the URL's
 	wait   time.Duration // for the first byte of the answer; 0 means answerTimeout
 	opened func()        // called when a stream was granted; may be nil
+	stale  bool          // any server may answer, from its own copy
 }
 
 // appPath builds "/v1/apps/NAME/…" with every part escaped.
@@ -171,7 +174,9 @@ func call[T any](ctx context.Context, c *Client, q request) (T, error) {
 	defer cancel()
 	res, err := c.open(ctx, q)
 	if err != nil {
-		return out, err
+		if res, err = c.lastKnown(ctx, q, err); err != nil {
+			return out, err
+		}
 	}
 	defer res.Body.Close()
 	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(&out); err != nil {
@@ -222,9 +227,18 @@ func (t *writeError) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// open makes a request and returns its answer if it is a good one. ctx must
-// last as long as the answer's body is read.
+// open makes a request, of another server if the first one knows no leader, and
+// returns its answer if it is a good one. ctx must last as long as the answer's body
+// is read.
 func (c *Client) open(ctx context.Context, q request) (*http.Response, error) {
+	res, err := c.openOnce(ctx, q)
+	if err != nil && q.upload == nil && c.ledElsewhere(ctx, err) { // an upload is gone
+		return c.openOnce(ctx, q)
+	}
+	return res, err
+}
+
+func (c *Client) openOnce(ctx context.Context, q request) (*http.Response, error) {
 	req, err := c.build(ctx, q)
 	if err != nil {
 		return nil, err
@@ -325,7 +339,7 @@ func (c *Client) build(ctx context.Context, q request) (*http.Request, error) {
 		body, media = bytes.NewReader(encoded), jsonType
 	}
 	query := q.query
-	if c.stale && method == http.MethodGet {
+	if (c.config.Stale || q.stale) && method == http.MethodGet {
 		if query == nil {
 			query = url.Values{}
 		}
@@ -342,8 +356,8 @@ func (c *Client) build(ctx context.Context, q request) (*http.Request, error) {
 	for k, v := range q.header {
 		req.Header[k] = v
 	}
-	if q.host != "" {
-		req.Host = q.host
+	if c.config.TLS != nil { // which says who answers
+		req.Host = pinnedHost
 	}
 	if media != "" {
 		req.Header.Set("Content-Type", media)
@@ -358,8 +372,8 @@ func (c *Client) build(ctx context.Context, q request) (*http.Request, error) {
 // identify adds who asks.
 func (c *Client) identify(h http.Header) {
 	h.Set("User-Agent", c.agent)
-	if c.token != "" {
-		h.Set("Authorization", "Bearer "+c.token.Reveal())
+	if c.config.Token != "" {
+		h.Set("Authorization", "Bearer "+c.config.Token.Reveal())
 	}
 }
 

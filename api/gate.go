@@ -31,7 +31,6 @@ const (
 // no line of the table names is answered 404 or 405, and to strangers 401.
 type gate struct {
 	authenticate func(ctx context.Context, bearer string) (Actor, error)
-	hosts        func(host string) bool
 	entries      map[string][]*entry // by method and echo's path
 	methods      map[string][]string // by echo's path, for 405
 	throttle     *throttle
@@ -40,7 +39,7 @@ type gate struct {
 }
 
 func newGate(cfg HandlerConfig, t *table) *gate {
-	g := &gate{authenticate: cfg.Authenticate, hosts: cfg.Hosts, log: cfg.Logger, throttle: t.throttle, servers: cfg.Servers,
+	g := &gate{authenticate: cfg.Authenticate, log: cfg.Logger, throttle: t.throttle, servers: cfg.Servers,
 		entries: map[string][]*entry{}, methods: map[string][]string{}}
 	for _, e := range t.entries {
 		path := echoPath(e.Path)
@@ -260,12 +259,7 @@ func credential(r *http.Request) string {
 // checkOrigin refuses requests that a browser was tricked into: those for a name
 // that is not ours (DNS rebinding) and those that another site's page made.
 func (g *gate) checkOrigin(r *http.Request) error {
-	host := hostOnly(r.Host)
-	allowed := g.hosts
-	if allowed == nil {
-		allowed = func(host string) bool { return localHost(r, host) }
-	}
-	if !allowed(host) {
+	if !ownHost(hostOnly(r.Host)) && credential(r) == "" && !strings.HasPrefix(r.URL.Path, "/git/") {
 		return refuse(http.StatusMisdirectedRequest, cluster.Errorf(cluster.KindForbidden, "host",
 			"this server does not answer to that host name").WithHint("use the address that the server was started with"))
 	}
@@ -284,21 +278,23 @@ func (g *gate) checkOrigin(r *http.Request) error {
 	return nil
 }
 
-// localHost allows loopback and the address that the connection came in on.
-func localHost(r *http.Request, host string) bool {
-	if host == "localhost" {
+// ownHost reports whether a request for this host, without port and in lower case, may
+// be for a server of ours: the name that clients with a pinned authority use, or an
+// address. A page that was tricked here by its name's addresses has that name, and no
+// token: who has one may use any name that leads here, and git, which sends its token
+// only when it is asked for it. Behind a gateway a server has addresses that it does
+// not know.
+func ownHost(host string) bool {
+	if host == "localhost" || host == pinnedHost {
 		return true
 	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil {
-		return false
-	}
-	if ip.IsLoopback() {
-		return true
-	}
-	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	return ok && hostOnly(local.String()) == host
+	_, err := netip.ParseAddr(host)
+	return err == nil
 }
+
+// pinnedHost is what clients call every server that they know by its authority,
+// whatever address they reach it at.
+const pinnedHost = "paas"
 
 // hostOnly strips port and brackets, and folds case.
 func hostOnly(hostport string) string {

@@ -32,9 +32,6 @@ type HandlerConfig struct {
 	// Servers are the addresses of all servers, host:port, for clients to remember;
 	// nil, or fewer than two: there is nothing to remember.
 	Servers func() []string
-	// Hosts says which Host headers are ours: names and addresses, without port,
-	// in lower case. nil means loopback and the address that a request came in on.
-	Hosts func(host string) bool
 }
 
 // NewHandler returns the API as an http.Handler and the live route table, by

@@ -109,5 +109,5 @@ func (c *Client) RevokeJoin(ctx context.Context, id cluster.TokenID) error {
 // Join implements JoinService. The server is known by its certificate, whatever
 // address it was reached at.
 func (c *Client) Join(ctx context.Context, in JoinRequest) (*Joined, error) {
-	return call[*Joined](ctx, c, request{method: http.MethodPost, path: "/v1/join", in: in, host: "paas"})
+	return call[*Joined](ctx, c, request{method: http.MethodPost, path: "/v1/join", in: in})
 }

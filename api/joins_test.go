@@ -1,22 +1,33 @@
 package api
 
 import (
-	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
-
-	"paas/cluster"
-	"paas/identity"
 )
 
-// Whatever address a server was reached at, it is known by its certificate: the
-// request is for "paas", which real servers answer to and this one does not.
-func TestHostThatJoinsNamesNoAddress(t *testing.T) {
-	s := newServer(t)
-	_, err := s.client(t, "").Join(t.Context(), JoinRequest{ID: "0123456789ab", Secret: "good", Role: identity.RoleAgent})
-	if e := (*cluster.Error)(nil); !errors.As(err, &e) || e.Code != "host" {
-		t.Errorf("got %v, want the host name refused", err)
+// Whatever address a server was reached at, it is known by its certificate: what it is
+// asked is for "paas".
+func TestClientsThatKnowTheAuthorityNameNoAddress(t *testing.T) {
+	hosts := make(chan string, 1)
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		hosts <- r.Host
+		w.WriteHeader(http.StatusTeapot)
+	}))
+	defer s.Close()
+	c, err := NewClient(ClientConfig{URL: s.URL, TLS: s.Client().Transport.(*http.Transport).TLSClientConfig})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = c.Apps(t.Context()) // both are refused
+	if got := await(t, "a question", hosts); got != pinnedHost {
+		t.Errorf("asked for %q", got)
+	}
+	_, _ = c.Exec(t.Context(), ExecRequest{App: "blog"}, nil)
+	if got := await(t, "a terminal", hosts); got != pinnedHost {
+		t.Errorf("asked for %q", got)
 	}
 }
 

@@ -8,8 +8,4 @@ func IsLocal(r *http.Request) bool {
 	return r.URL.Path == "/healthz" || safeMethod(r.Method) && r.URL.Query().Get("stale") == "true"
 }
 
-// HostOf is the name or address in a request's Host header, without its port, in
-// lower case.
-func HostOf(r *http.Request) string { return hostOnly(r.Host) }
-
 func safeMethod(m string) bool { return m == http.MethodGet || m == http.MethodHead }

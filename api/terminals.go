@@ -184,14 +184,27 @@ func (c *Client) Exec(ctx context.Context, in ExecRequest, t Terminal) (int, err
 	return c.attach(ctx, appPath(in.App, "exec"), in, t)
 }
 
-// attach opens a WebSocket, sends the request and relays frames until the
-// command ends.
+// attach is attachOnce, at another server if the first one knows no leader.
 func (c *Client) attach(ctx context.Context, path string, in any, t Terminal) (int, error) {
+	code, err := c.attachOnce(ctx, path, in, t)
+	if err != nil && c.ledElsewhere(ctx, err) {
+		return c.attachOnce(ctx, path, in, t)
+	}
+	return code, err
+}
+
+// attachOnce opens a WebSocket, sends the request and relays frames until the
+// command ends.
+func (c *Client) attachOnce(ctx context.Context, path string, in any, t Terminal) (int, error) {
 	h := http.Header{}
 	c.identify(h)
 	dialing, cancel := context.WithTimeoutCause(ctx, answerTimeout, errNoAnswer)
 	defer cancel()
-	conn, res, err := websocket.Dial(dialing, c.base.String()+path, &websocket.DialOptions{HTTPClient: c.upgrade, HTTPHeader: h})
+	options := &websocket.DialOptions{HTTPClient: c.upgrade, HTTPHeader: h}
+	if c.config.TLS != nil {
+		options.Host = pinnedHost
+	}
+	conn, res, err := websocket.Dial(dialing, c.base.String()+path, options)
 	if err != nil {
 		if res != nil && res.StatusCode != http.StatusSwitchingProtocols {
 			return 0, c.refused(res)

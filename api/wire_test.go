@@ -235,7 +235,7 @@ func TestStaleIsForTheService(t *testing.T) {
 	}
 	for _, want := range []bool{true, false} {
 		c := s.client(t, "read")
-		c.stale = want
+		c.config.Stale = want
 		_ = c.FollowEvents(context.Background(), "", 0, nil)
 		if got := await(t, "the call", stale); got != want {
 			t.Errorf("got %v, want %v", got, want)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -40,6 +42,9 @@ func clusterStatus(ctx context.Context, in *invocation) error {
 	if err != nil {
 		return err
 	}
+	if in.old != nil {
+		in.askEach(ctx, st.Members)
+	}
 	return in.print(st, func(o *output) {
 		voters, up := 0, 0
 		var rows [][]string
@@ -56,6 +61,27 @@ func clusterStatus(ctx context.Context, in *invocation) error {
 		o.printf("\n%s\n", quorum(voters, up))
 	})
 }
+
+// askEach replaces what is known of servers that nobody leads by whether they answer.
+func (in *invocation) askEach(ctx context.Context, members []api.ServerStatus) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	var work sync.WaitGroup
+	for i := range members {
+		m := &members[i]
+		m.Leader = false
+		work.Go(func() {
+			m.State = cluster.NodeDown
+			if _, err := in.client.StatusOf(ctx, m.Address); err == nil {
+				m.State = cluster.NodeUp
+			}
+		})
+	}
+	work.Wait()
+}
+
+// askTime is how long a server may take to say that it is there.
+const askTime = 3 * time.Second
 
 func serverRole(m *api.ServerStatus) string {
 	switch {

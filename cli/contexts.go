@@ -57,11 +57,14 @@ type target struct {
 	others []string // all servers of a cluster that has several, host:port
 	// learned keeps what others are now; nil keeps nothing.
 	learned func(servers []string)
-	token   cluster.Redacted
-	data    string // of the context; "" if "paas up" did not make it
-	caFile  string // "" is the system's roots
-	caDir   string // the same for git; "" if it comes from the environment
-	ca      string // PEM
+	// lastKnown is told that an answer is what one server knew last, as no server leads;
+	// nil takes no such answer.
+	lastKnown func(why error)
+	token     cluster.Redacted
+	data      string // of the context; "" if "paas up" did not make it
+	caFile    string // "" is the system's roots
+	caDir     string // the same for git; "" if it comes from the environment
+	ca        string // PEM
 }
 
 // record is what contexts.toml keeps of t.

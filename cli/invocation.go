@@ -25,6 +25,7 @@ type invocation struct {
 	client *api.Client // likewise
 	app    cluster.AppName
 	source string // where app comes from: "--app", "git remote \"paas\""
+	old    error  // why what was shown is what one server knew last; nil: it is not
 }
 
 // arg returns an argument, "" if it was not given.
@@ -43,6 +44,9 @@ func (in *invocation) prepare(ctx context.Context) error {
 	var err error
 	if in.target, err = in.findTarget(); err != nil {
 		return err
+	}
+	if !in.verb.changes && !in.out.json { // scripts and changes go by what is so
+		in.target.lastKnown = func(why error) { in.old = why }
 	}
 	if in.client, err = in.target.client(); err != nil {
 		return err
@@ -104,10 +108,18 @@ func (in *invocation) findTarget() (*target, error) {
 // client connects to t, trusting only its own authority if it has one.
 func (t *target) client() (*api.Client, error) {
 	if t.ca == "" {
-		return api.NewClient(api.ClientConfig{URL: t.server, Token: t.token, Version: version})
+		return api.NewClient(api.ClientConfig{URL: t.server, LastKnown: t.lastKnown, Token: t.token, Version: version})
 	}
-	return api.NewClient(api.ClientConfig{URL: t.server, Others: t.others, Learned: t.learned, Token: t.token,
+	return api.NewClient(api.ClientConfig{URL: t.server, Others: t.others, Learned: t.learned, LastKnown: t.lastKnown, Token: t.token,
 		TLS: identity.PinnedConfig(t.ca), Version: version})
+}
+
+// aged is the error of a command that showed what one server knew last.
+func (in *invocation) aged() error {
+	if in.old == nil {
+		return nil
+	}
+	return asError(in.old).Because("what is shown is what one server knew last; a majority of the servers has to be up")
 }
 
 // explain adds what only this side knows: the command that starts a server that

@@ -113,7 +113,11 @@ func (p *program) invoke(ctx context.Context, v *verb, c *cli.Context) error {
 	if err := in.prepare(ctx); err != nil {
 		return in.explain(in.target, err)
 	}
-	err := in.explain(in.target, v.run(ctx, in))
+	err := v.run(ctx, in)
+	if err == nil {
+		err = in.aged()
+	}
+	err = in.explain(in.target, err)
 	var told *coded
 	var quiet status
 	if isDone(ctx, err) && err != nil && !errors.As(err, &told) && !errors.As(err, &quiet) {

@@ -157,13 +157,3 @@ func (b *book) serverAddresses() []string {
 	}
 	return all
 }
-
-// hosts reports whether a host name is the address of a member.
-func (b *book) hosts(name string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.ContainsFunc(b.roster.Members, func(m cluster.Member) bool {
-		host, _, err := net.SplitHostPort(m.Address)
-		return err == nil && m.Server && host == name
-	})
-}

@@ -58,13 +58,18 @@ func (s *clusterService) Status(ctx context.Context) (*api.ClusterStatus, error)
 
 // members are the servers, by name.
 func (s *clusterService) members(st *cluster.State) []api.ServerStatus {
-	leader, _ := s.store.Leader()
+	leader, led := s.store.Leader()
 	voting, out := s.store.Servers(), []api.ServerStatus{}
 	for n := range st.Nodes() {
-		if n.Server {
-			out = append(out, api.ServerStatus{ID: n.ID, Name: n.Name, Zone: n.Zone, Address: n.Address, State: n.State,
-				Leader: n.ID == leader, Voter: voting[n.ID] == store.Voter})
+		if !n.Server {
+			continue
 		}
+		state := n.State
+		if !led && n.ID != s.self {
+			state = cluster.NodeUnknown // it is the leader who hears them
+		}
+		out = append(out, api.ServerStatus{ID: n.ID, Name: n.Name, Zone: n.Zone, Address: n.Address, State: state,
+			Leader: n.ID == leader, Voter: voting[n.ID] == store.Voter})
 	}
 	slices.SortFunc(out, func(a, b api.ServerStatus) int {
 		return cmp.Or(cluster.CompareNames(a.Name, b.Name), cmp.Compare(a.ID, b.ID))

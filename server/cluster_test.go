@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -150,9 +153,11 @@ func TestRecoverFromALostMajority(t *testing.T) {
 	at, others := g.leader()
 	left, lost := g[others[0]], []*host{g[at], g[others[1]]}
 	left.await("the follower has it", func() bool { _, err := left.server.store.State().App("blog"); return err == nil })
-	for _, h := range g {
+	for _, h := range lost {
 		h.stop()
 	}
+	left.sees(map[string]cluster.NodeState{left.name: cluster.NodeUp, lost[0].name: cluster.NodeUnknown, lost[1].name: cluster.NodeUnknown})
+	left.stop()
 	removed, err := Recover(left.dir, slog.New(slog.DiscardHandler))
 	if err != nil || len(removed) != 2 {
 		t.Fatalf("%v, %v", removed, err)
@@ -172,6 +177,34 @@ func TestRecoverFromALostMajority(t *testing.T) {
 	}
 	if _, err := Recover(left.dir, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("recovers a server that runs")
+	}
+}
+
+// sees waits until h, asked alone, knows no leader and this of the servers.
+func (h *host) sees(want map[string]cluster.NodeState) {
+	h.t.Helper()
+	h.await("it sees no leader, and nobody but itself", func() bool {
+		st, err := h.client.StatusOf(h.t.Context(), h.server.Addr().String())
+		if err != nil || st.Leader != "" {
+			return false
+		}
+		got := map[string]cluster.NodeState{}
+		for _, m := range st.Members {
+			got[m.Name] = m.State
+		}
+		return maps.Equal(got, want)
+	})
+}
+
+// TestGitShowsWhyNobodyLeads: git shows plain text alone.
+func TestGitShowsWhyNobodyLeads(t *testing.T) {
+	err := cluster.Errorf(cluster.KindUnavailable, api.CodeNoLeader, "the cluster has no leader right now").Because("two are off")
+	for path, media := range map[string]string{"/git/blog.git/info/refs": "text/plain; charset=utf-8", "/v1/apps": "application/problem+json"} {
+		w := httptest.NewRecorder()
+		refuse(w, httptest.NewRequest("GET", path, nil), err)
+		if got := w.Header().Get("Content-Type"); w.Code != 503 || got != media || !strings.Contains(w.Body.String(), "two are off") {
+			t.Errorf("%s: %d %s %s", path, w.Code, got, w.Body)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -38,15 +39,14 @@ const (
 // leader that judges them.
 type forwarder struct {
 	*control
-	local   http.Handler
-	proxy   *httputil.ReverseProxy
-	ownHost func(string) bool
+	local http.Handler
+	proxy *httputil.ReverseProxy
 }
 
-func newForwarder(c *control, local http.Handler, ownHost func(string) bool, d *api.Dialer, log *slog.Logger) *forwarder {
+func newForwarder(c *control, local http.Handler, d *api.Dialer, log *slog.Logger) *forwarder {
 	t := d.Transport("http/1.1", peerDialTime)
 	t.ResponseHeaderTimeout = 0 // a change may wait for its turn
-	f := &forwarder{control: c, local: local, ownHost: ownHost}
+	f := &forwarder{control: c, local: local}
 	f.proxy = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.Host = "https", r.In.Host
@@ -54,7 +54,7 @@ func newForwarder(c *control, local http.Handler, ownHost func(string) bool, d *
 		},
 		Transport:     &toLeader{control: c, transport: t},
 		FlushInterval: -1, // answers are streams
-		ErrorHandler:  func(w http.ResponseWriter, _ *http.Request, err error) { api.WriteProblem(w, err, "") },
+		ErrorHandler:  refuse,
 		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	return f
@@ -78,14 +78,22 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	at, err := f.helm(r.Context(), holdTime)
 	switch {
 	case err != nil:
-		api.WriteProblem(w, err, "")
+		refuse(w, r, err)
 	case at.tenure != nil:
 		f.local.ServeHTTP(w, r)
-	case !f.ownHost(api.HostOf(r)):
-		f.local.ServeHTTP(w, r) // it refuses names that are not ours, whoever leads
 	default:
 		f.proxy.ServeHTTP(w, r)
 	}
+}
+
+// refuse answers with err, to git in a form that it shows.
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var e *cluster.Error
+	if strings.HasPrefix(r.URL.Path, gitPrefix) && errors.As(err, &e) {
+		tellGit(w, e)
+		return
+	}
+	api.WriteProblem(w, err, "")
 }
 
 // asLeader serves what another server passed on, or says at once that it should look

@@ -34,7 +34,7 @@ var protocolRE = regexp.MustCompile(`^[a-z0-9=:._-]{1,64}$`)
 // ServeHTTP serves git's smart HTTP protocol at /git/{app}.git/…. The API has
 // authorised the request; the children get the repository's path from here alone.
 func (g *gitServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	name, action, ok := strings.Cut(strings.TrimPrefix(r.URL.Path, "/git/"), ".git/")
+	name, action, ok := strings.Cut(strings.TrimPrefix(r.URL.Path, gitPrefix), ".git/")
 	if !ok {
 		http.NotFound(w, r)
 		return
@@ -100,6 +100,14 @@ func (g *gitServer) refuse(w http.ResponseWriter, err error) {
 		g.log.Error("git request met an internal error", "err", err)
 		e = cluster.Errorf(cluster.KindInternal, "internal", "internal error: the server's log says more")
 	}
+	tellGit(w, e)
+}
+
+// gitPrefix begins the paths of repositories: /git/APP.git/…
+const gitPrefix = "/git/"
+
+// tellGit is an answer that git shows.
+func tellGit(w http.ResponseWriter, e *cluster.Error) {
 	var text bytes.Buffer
 	api.RenderPlain(&text, api.Progress{Kind: api.ProgressFailed, Error: e})
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"paas/api"
 	"paas/cluster"
 )
 
@@ -37,7 +38,7 @@ func (c *control) helm(ctx context.Context, d time.Duration) (helmsman, error) {
 		case <-tenureChanged:
 		case <-leadChanged:
 		case <-ctx.Done():
-			return helmsman{}, cluster.Errorf(cluster.KindUnavailable, "no_leader", "the cluster has no leader right now").
+			return helmsman{}, cluster.Errorf(cluster.KindUnavailable, api.CodeNoLeader, "the cluster has no leader right now").
 				Because("this server waited %s for one; a majority of the servers has to be up", d).
 				WithHint("see which servers run, and try again; if most are lost for good: paas cluster recover --help")
 		}

@@ -93,7 +93,7 @@ func TestCloseWithoutRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !s.ownHost("127.0.0.1") || s.ownHost("evil.example") || !names(s.Node(), s.ips) {
+	if !names(s.Node(), s.ips) {
 		t.Errorf("addresses: %v", s.ips)
 	}
 	if err := s.Close(); err != nil {

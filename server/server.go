@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -192,12 +191,12 @@ func (s *Server) compose(c Config, began time.Time) error {
 // mount puts the API behind the listener.
 func (s *Server) mount(c Config, services api.Services, git http.Handler, sessions *api.SessionServer) error {
 	handler, routes, err := api.NewHandler(api.HandlerConfig{Services: services, Authenticate: s.authenticate, Git: git,
-		Version: c.Version, Logger: c.Logger, Hosts: s.ownHost, Servers: s.book.serverAddresses})
+		Version: c.Version, Logger: c.Logger, Servers: s.book.serverAddresses})
 	if err != nil {
 		return err
 	}
 	s.routes = routes
-	s.front = &front{control: s.control, listener: s.listener, node: s.node.Load, handler: newForwarder(s.control, handler, s.ownHost, s.dialer, s.log),
+	s.front = &front{control: s.control, listener: s.listener, node: s.node.Load, handler: newForwarder(s.control, handler, s.dialer, s.log),
 		sessions: sessions, dialer: s.dialer, peers: s.peers, raft: s.raft, log: s.log}
 	return nil
 }
@@ -224,15 +223,6 @@ func (s *Server) welcome() api.Welcome {
 func (s *Server) Registry() api.RegistryEndpoint {
 	e := s.images.Endpoint()
 	return api.RegistryEndpoint{Address: e.Address, Username: e.Username, Password: e.Password}
-}
-
-// ownHost reports whether a Host header names this server.
-func (s *Server) ownHost(host string) bool {
-	if host == "localhost" || host == "paas" {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && (ip.IsLoopback() || slices.ContainsFunc(s.ips, ip.Equal) || s.book.hosts(host))
 }
 
 // Run serves until ctx ends. The parts lie inside one another, and end from the
