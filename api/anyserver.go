@@ -21,13 +21,14 @@ const otherAfter = 300 * time.Millisecond
 // dialed is what became of one address.
 type dialed struct {
 	conn net.Conn
+	at   string
 	err  error
 }
 
-// dialAny connects to the first of several addresses that accepts: they are asked in
+// dialAny connects to the first of several addresses that accepts, at: they are asked in
 // their order, each one otherAfter the one before, or at once if that refused. The
 // error is that of who refused first.
-func dialAny(ctx context.Context, dial func(ctx context.Context, address string) (net.Conn, error), addresses []string) (net.Conn, error) {
+func dialAny(ctx context.Context, dial func(ctx context.Context, address string) (net.Conn, error), addresses []string) (conn net.Conn, at string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	results := make(chan dialed, len(addresses)) // each address sends one
@@ -44,14 +45,14 @@ func dialAny(ctx context.Context, dial func(ctx context.Context, address string)
 			addresses, open = addresses[1:], open+1
 			go func() {
 				conn, err := dial(ctx, address)
-				results <- dialed{conn, err}
+				results <- dialed{conn, address, err}
 			}()
 			next.Reset(otherAfter)
 		case r := <-results:
 			open--
 			if r.err == nil {
 				go closeLate(results, open)
-				return r.conn, nil
+				return r.conn, r.at, nil
 			}
 			if refused == nil {
 				refused = r.err
@@ -59,7 +60,7 @@ func dialAny(ctx context.Context, dial func(ctx context.Context, address string)
 			next.Reset(0)
 		}
 	}
-	return nil, refused
+	return nil, "", refused
 }
 
 // closeLate gives back what n addresses answer when it is not needed any more.
@@ -75,6 +76,19 @@ func closeLate(results <-chan dialed, n int) {
 type way struct {
 	mu    sync.Mutex
 	first string // host:port; "" is nobody
+	used  string // host:port that was connected to last
+}
+
+func (w *way) use(address string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.used = address
+}
+
+func (w *way) last() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.used
 }
 
 func (w *way) lead(to string) {
@@ -99,11 +113,16 @@ func (cfg ClientConfig) dialer(base string, w *way) func(ctx context.Context, ne
 	d := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		if address != base || len(cfg.Others) == 0 {
+			w.use(base)
 			return d.DialContext(ctx, network, address) // of a proxy, or there is no other
 		}
-		return dialAny(ctx, func(ctx context.Context, address string) (net.Conn, error) {
+		conn, at, err := dialAny(ctx, func(ctx context.Context, address string) (net.Conn, error) {
 			return d.DialContext(ctx, network, address)
 		}, w.through(base, cfg.Others))
+		if err == nil {
+			w.use(at)
+		}
+		return conn, err
 	}
 }
 
@@ -121,7 +140,7 @@ func (c *Client) learn(h http.Header) {
 		}
 		servers = append(servers, net.JoinHostPort(host, port))
 	}
-	c.config.Learned(servers)
+	c.config.Learned(servers, c.way.last())
 }
 
 // maxServers bounds how many servers a client remembers.

@@ -27,7 +27,7 @@ func TestAnyServerIsDialed(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			began := time.Now()
-			conn, err := dialAny(ctx, func(ctx context.Context, address string) (net.Conn, error) {
+			conn, at, err := dialAny(ctx, func(ctx context.Context, address string) (net.Conn, error) {
 				switch address {
 				case "refuses":
 					return nil, refused
@@ -48,7 +48,7 @@ func TestAnyServerIsDialed(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || conn.(named).name != c.answers {
+			if err != nil || conn.(named).name != c.answers || at != c.answers {
 				t.Errorf("%s: %v, %v", name, conn, err)
 			}
 			_ = conn.Close()

@@ -31,8 +31,8 @@ type ClientConfig struct {
 	// be reached. They have to be known by TLS, not by the system's roots.
 	Others []string
 	// Learned is told which servers the cluster has, with every answer of one that has
-	// several; nil does not care.
-	Learned func(servers []string)
+	// several, and which of them answered; nil does not care.
+	Learned func(servers []string, from string)
 	// Stale asks for reads that any server may answer from its own copy.
 	Stale bool
 	// LastKnown is told that no server leads, as the error says, when what is returned

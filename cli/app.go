@@ -30,6 +30,10 @@ func (in *invocation) findApp(ctx context.Context) error {
 		return err
 	}
 	in.app, in.source = found.app, found.source
+	if found.away != "" {
+		in.out.warnf("git remote %q leads to a server that left the cluster", found.away)
+		in.out.next("paas git remote -a " + string(found.app) + " -r " + shellWord(found.away))
+	}
 	return nil
 }
 
@@ -37,12 +41,22 @@ func (in *invocation) findApp(ctx context.Context) error {
 type inferred struct {
 	app    cluster.AppName
 	source string
+	away   string // the git remote that named it, if it leads to a server that left
+}
+
+// byRemote is an app that a git remote names.
+func (t *target) byRemote(app cluster.AppName, remote, at string) inferred {
+	found := inferred{app: app, source: `git remote "` + remote + `"`}
+	if t.leadsAway(at) {
+		found.away = remote
+	}
+	return found
 }
 
 // inferApp is findApp without the demand that there is one.
 func (in *invocation) inferApp(ctx context.Context) (inferred, error) {
 	if name := in.String("app"); name != "" {
-		return inferred{cluster.AppName(name), "--app"}, nil
+		return inferred{app: cluster.AppName(name), source: "--app"}, nil
 	}
 	dir, err := os.Getwd()
 	if err != nil {
@@ -52,11 +66,11 @@ func (in *invocation) inferApp(ctx context.Context) (inferred, error) {
 		return appOfRemote(ctx, dir, remote, in.target)
 	}
 	if name := in.env("PAAS_APP"); name != "" {
-		return inferred{cluster.AppName(name), "PAAS_APP"}, nil
+		return inferred{app: cluster.AppName(name), source: "PAAS_APP"}, nil
 	}
 	name, file, broken := appOfManifest(dir)
 	if name != "" {
-		return inferred{name, file}, nil
+		return inferred{app: name, source: file}, nil
 	}
 	found, err := appOfRemotes(ctx, dir, in.target)
 	if broken == nil {
@@ -123,12 +137,12 @@ func appOfRemote(ctx context.Context, dir, name string, t *target) (inferred, er
 	if !ok {
 		return inferred{}, cluster.NotFound("remote", "no git remote %q here", name).WithHint("list them with: git remote -v")
 	}
-	app := remoteApp(at, t.server)
+	app := t.remoteApp(at)
 	if app == "" {
 		return inferred{}, cluster.Invalid("remote", "git remote %q is not an app of context %s", name, t.label()).
 			Because("it points to %s", withoutPassword(at)).WithHint("choose another context: --context NAME")
 	}
-	return inferred{app, `git remote "` + name + `"`}, nil
+	return t.byRemote(app, name, at), nil
 }
 
 // appOfRemotes is the one app that the remotes of the work tree stand for.
@@ -137,8 +151,9 @@ func appOfRemotes(ctx context.Context, dir string, t *target) (inferred, error) 
 		return inferred{}, nil // asking git takes a process
 	}
 	names := map[cluster.AppName][]string{}
-	for name, at := range gitRemotes(ctx, dir) {
-		if app := remoteApp(at, t.server); app != "" {
+	all := gitRemotes(ctx, dir)
+	for name, at := range all {
+		if app := t.remoteApp(at); app != "" {
 			names[app] = append(names[app], name)
 		}
 	}
@@ -156,7 +171,7 @@ func appOfRemotes(ctx context.Context, dir string, t *target) (inferred, error) 
 	}
 	for app, remotes := range names {
 		slices.Sort(remotes)
-		return inferred{app, `git remote "` + remotes[0] + `"`}, nil
+		return t.byRemote(app, remotes[0], all[remotes[0]]), nil
 	}
 	return inferred{}, nil
 }

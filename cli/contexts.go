@@ -37,6 +37,9 @@ type contextRecord struct {
 	// Servers are all servers of the cluster, host:port, if it has several: the others
 	// are asked when Server cannot be reached.
 	Servers []string `toml:"servers,omitempty" json:"servers,omitempty"`
+	// Former are those that Server was before: they left the cluster, and git remotes
+	// may still lead to them.
+	Former []string `toml:"former,omitempty" json:"former,omitempty"`
 	// Data is where "paas up" keeps the state of a cluster of this host; "" for others.
 	Data string `toml:"data,omitempty" json:"data,omitempty"`
 }
@@ -55,8 +58,9 @@ type target struct {
 	name   string // of the context; "" when it comes from the environment
 	server string
 	others []string // all servers of a cluster that has several, host:port
+	former []string // URLs that server was before
 	// learned keeps what others are now; nil keeps nothing.
-	learned func(servers []string)
+	learned func(servers []string, from string)
 	// lastKnown is told that an answer is what one server knew last, as no server leads;
 	// nil takes no such answer.
 	lastKnown func(why error)
@@ -69,7 +73,7 @@ type target struct {
 
 // record is what contexts.toml keeps of t.
 func (t *target) record() contextRecord {
-	return contextRecord{Server: t.server, Servers: t.others, Data: t.data}
+	return contextRecord{Server: t.server, Servers: t.others, Former: t.former, Data: t.data}
 }
 
 // label is the target's name for people.
@@ -159,9 +163,9 @@ func (s settings) lookup(name string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{name: name, server: r.Server, others: r.Servers, data: r.Data, token: cluster.Redacted(c.Context[name].Token)}
+	t := &target{name: name, server: r.Server, others: r.Servers, former: r.Former, data: r.Data, token: cluster.Redacted(c.Context[name].Token)}
 	t.caDir = s.caDir(name)
-	t.learned = func(servers []string) { s.remember(t, servers) }
+	t.learned = func(servers []string, from string) { s.remember(t, servers, from) }
 	return t, t.pin(s.caFile(name))
 }
 
@@ -201,22 +205,6 @@ func (s settings) put(t *target, use choice) error {
 			f.Current = t.name
 		}
 		return s.writeAuthority(t.name, t.ca)
-	})
-}
-
-// remember writes down which servers t's cluster has, if that is news. Whoever cannot
-// write it asks the one that they know.
-func (s settings) remember(t *target, servers []string) {
-	if slices.Equal(t.others, servers) {
-		return
-	}
-	t.others = servers
-	_ = s.change(func(f *contextFile, _ *credentialFile) error {
-		if r, ok := f.Context[t.name]; ok && r.Server == t.server {
-			r.Servers = servers
-			f.Context[t.name] = r
-		}
-		return nil
 	})
 }
 

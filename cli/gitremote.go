@@ -104,7 +104,7 @@ func (in *invocation) unlink(ctx context.Context, app *api.AppInfo) (removed []s
 		return nil
 	}
 	app.GitURL = in.gitURL(app.GitURL)
-	elsewhere := func(at string) bool { return at != app.GitURL && remoteApp(at, in.target.server) != app.Name }
+	elsewhere := func(at string) bool { return at != app.GitURL && in.target.remoteApp(at) != app.Name }
 	remotes := ownRemotes(ctx, root)
 	for _, name := range sortedKeys(remotes) {
 		if slices.ContainsFunc(remotes[name], elsewhere) {
