@@ -92,14 +92,14 @@ func (a *Agent) removed(server string, before redials) {
 	}
 }
 
-// fence ends what has volumes when the cluster has removed this node, for good: an
-// agent that starts again does not begin it anew.
+// fence ends what runs when the cluster has removed this node, for good: an agent that
+// starts again does not begin it anew.
 func (a *Agent) fence() {
 	set := a.reconciler.fence()
 	if set == nil {
 		return
 	}
-	a.log.Warn("this node was removed from the cluster; replicas with volumes end, their data stays")
+	a.log.Warn("this node was removed from the cluster; its replicas end, volumes keep their data")
 	if err := a.memory.saveAssignments(set); err != nil {
 		a.log.Error("assignments not saved; a restart would begin from older ones", "err", err)
 	}

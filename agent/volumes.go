@@ -18,8 +18,9 @@ import (
 // The end of a session ends nobody. It looks the same whether this node is cut off
 // or all servers are dead, and then apps have to go on serving; and since the data
 // is here and never moves, no replacement can have been started elsewhere. Only who
-// is told that this node was removed ends what has volumes (reconciler.fence): the
-// cluster may have given their work, with other data, to somebody else.
+// is told that this node was removed ends what it runs (reconciler.fence): the
+// cluster has given its work to somebody else, and a worker that goes on here takes
+// jobs twice.
 
 // users says who has which volume on this node. It is safe for concurrent use.
 type users struct {
@@ -103,8 +104,8 @@ func (r *replica) evict(ctx context.Context, a api.Assignment) error {
 	return nil
 }
 
-// fence ends what has volumes, for this node is no member of the cluster any more.
-// Their data stays. The set that is left is what the agent has from now on; nil if
+// fence ends everything, for this node is no member of the cluster any more. Volumes
+// keep their data. The set that is left is what the agent has from now on; nil if
 // nothing has to end.
 func (m *reconciler) fence() *api.AssignmentSet {
 	m.mu.Lock()
@@ -117,7 +118,7 @@ func (m *reconciler) fence() *api.AssignmentSet {
 	left.Destroyed = nil // nobody may ask for it any more
 	ends := 0
 	for i := range left.Assignments {
-		if a := &left.Assignments[i]; len(a.Mounts) > 0 && a.Desired != cluster.DesiredStop {
+		if a := &left.Assignments[i]; a.Desired != cluster.DesiredStop {
 			a.Desired = cluster.DesiredStop
 			ends++
 		}

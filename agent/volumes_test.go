@@ -141,7 +141,7 @@ func TestAVolumeThatIsWantedIsNotDestroyed(t *testing.T) {
 	})
 }
 
-func TestANodeThatWasRemovedEndsWhatHasVolumes(t *testing.T) {
+func TestANodeThatWasRemovedEndsWhatItRuns(t *testing.T) {
 	inBubble(t, func(n *node) {
 		set := setOf(keeping("a-1", sleeps...), assignment("a-2", sleeps...))
 		set.Assignments[1].Slot = 2
@@ -156,7 +156,7 @@ func TestANodeThatWasRemovedEndsWhatHasVolumes(t *testing.T) {
 				running = append(running, c.Allocation)
 			}
 		}
-		if !slices.Equal(running, []cluster.AllocationID{"a-2"}) || !n.has("vol-1") {
+		if len(running) > 0 || !n.has("vol-1") {
 			t.Errorf("%v run, volume there: %t", running, n.has("vol-1"))
 		}
 		if left.Assignments[0].Desired != cluster.DesiredStop || set.Assignments[0].Desired != cluster.DesiredRun {
