@@ -40,7 +40,7 @@ func (p *pass) convict(v *appView) bool {
 		if r.a.Release != v.rolling.Release || !r.running() || r.lost() {
 			continue
 		}
-		if code := evidence(&r.a.Observed); code != "" {
+		if code := evidence(&r.a.Observed); code != "" && !p.nodesFault(v, r) {
 			p.fail(v, p.failure(r, code))
 			return true
 		}

@@ -17,7 +17,7 @@ func (p *pass) sweep(v *appView) {
 				p.stop(r)
 			}
 		case cluster.DesiredStop:
-			if (r.node == nil || r.dead()) && !p.remembered(r) {
+			if (r.node == nil || r.dead()) && !p.remembered(r) && !p.teaches(v, r) {
 				p.plan.Forget = append(p.plan.Forget, r.a.ID)
 			}
 		}

@@ -32,6 +32,8 @@ type group struct {
 	replicas   []*replica
 	slots      []slot // index 0 is slot 1
 	spread     *spread
+	// balking are the nodes on which replicas do not get a container: see balked.
+	balking map[cluster.NodeID]bool
 }
 
 // slot is one wanted place in the formation.
@@ -52,6 +54,8 @@ type replica struct {
 	ready   bool
 	readyAt time.Time // when time alone makes it ready; zero: it needs news
 	leaving bool      // this plan ends it
+	balks   bool      // it does not get a container where it is
+	stuck   bool      // it balks, and could run elsewhere
 }
 
 // view looks at an app. It is not ok when the release that should run is
@@ -77,6 +81,8 @@ func (p *pass) view(app *cluster.App) (*appView, bool) {
 	v.buildGroups()
 	for _, g := range v.groups {
 		p.bind(v, g)
+		p.findBalking(g)
+		g.fillSlots()
 	}
 	return v, true
 }
@@ -120,7 +126,6 @@ func (v *appView) buildGroups() {
 		g.replicas = append(g.replicas, r)
 	}
 	for _, g := range byType {
-		g.fillSlots()
 		v.groups = append(v.groups, g)
 	}
 	slices.SortFunc(v.groups, func(a, b *group) int { return cmp.Compare(a.typ, b.typ) })
@@ -196,7 +201,7 @@ func (r *replica) lost() bool { return r.node == nil || r.node.State == cluster.
 func (r *replica) dead() bool { return r.a.Observed.State.Terminal() }
 
 // present reports whether r runs or will, and can be counted on to be there.
-func (r *replica) present() bool { return r.running() && !r.lost() && !r.dead() }
+func (r *replica) present() bool { return r.running() && !r.lost() && !r.dead() && !r.stuck }
 
 // evicted reports whether r has to leave its node while that still works. One with a
 // volume could run nowhere else: it serves until its node ends.
@@ -236,6 +241,9 @@ func (r *replica) betterThan(o *replica) bool {
 	}
 	if r.healthy() != o.healthy() {
 		return r.healthy()
+	}
+	if r.balks != o.balks {
+		return o.balks
 	}
 	if r.ready && r.moves(o) != o.moves(r) {
 		return r.moves(o)

@@ -33,7 +33,7 @@ func (p *pass) placeNeeds() {
 	for _, n := range p.needs {
 		reasons, full := stuck[n.group]
 		if !full {
-			if i := p.world.choose(n.group, n.avoid()); i >= 0 {
+			if i := p.world.choose(n.group); i >= 0 {
 				p.place(n, i)
 				continue
 			}
@@ -67,14 +67,6 @@ func (p *pass) place(n need, host int) {
 	})
 }
 
-// avoid is the node that gave up on the attempt before, "" if none did.
-func (n *need) avoid() cluster.NodeID {
-	if n.last != nil && n.last.dead() && n.last.fresh {
-		return n.last.a.Node
-	}
-	return ""
-}
-
 // take reserves what one replica of g needs on a host.
 func (w *world) take(g *group, host int) {
 	w.hosts[host].reserve(g.demand)
@@ -83,8 +75,8 @@ func (w *world) take(g *group, host int) {
 
 // choose returns the index of the best host for one more replica of g, or -1:
 // filters, then the zone rule, then host spread, then the fullest host that
-// still has room. A host to avoid is taken only if there is no other.
-func (w *world) choose(g *group, avoid cluster.NodeID) int {
+// still has room. One that balks is taken only if there is no other.
+func (w *world) choose(g *group) int {
 	if g.spread == nil {
 		g.spread = w.spreadOf(g)
 	}
@@ -95,7 +87,7 @@ func (w *world) choose(g *group, avoid cluster.NodeID) int {
 		if g.spread.refuses(h.node.Zone, least) || refused(h, g.demand) != nil {
 			continue
 		}
-		if best < 0 || w.better(g, i, best, avoid) {
+		if best < 0 || w.better(g, i, best) {
 			best = i
 		}
 	}
@@ -104,10 +96,10 @@ func (w *world) choose(g *group, avoid cluster.NodeID) int {
 
 // better reports whether host a suits g better than host b. Equals keep the
 // order of node IDs.
-func (w *world) better(g *group, a, b int, avoid cluster.NodeID) bool {
+func (w *world) better(g *group, a, b int) bool {
 	x, y := &w.hosts[a], &w.hosts[b]
 	return cmp.Or(
-		compareBool(x.node.ID == avoid, y.node.ID == avoid),
+		compareBool(g.balking[x.node.ID], g.balking[y.node.ID]),
 		cmp.Compare(g.spread.onHost[a], g.spread.onHost[b]),
 		cmp.Compare(x.freeMemory(), y.freeMemory()),
 		cmp.Compare(x.freeCPU(), y.freeCPU()),

@@ -233,7 +233,7 @@ func (s *sim) checkSpread(p *cluster.Plan, gone leaving) {
 		for n := range s.state.Nodes() {
 			r, _ := s.state.Release(x.App, x.Release)
 			proc := r.Processes[x.Type]
-			if n.Schedulable() && proc.MemoryBytes <= n.MemoryBytes && proc.RefusedBy(n) == nil {
+			if n.Schedulable() && proc.MemoryBytes <= n.MemoryBytes && proc.RefusedBy(n) == nil && !s.unable(n.ID, &x) {
 				count[n.Zone] = 0
 			}
 		}
@@ -272,6 +272,18 @@ func (s *sim) checkSpread(p *cluster.Plan, gone leaving) {
 			}
 		}
 	}
+}
+
+// unable reports whether a node had its chance to start what x asks for, and did not.
+func (s *sim) unable(id cluster.NodeID, x *cluster.Placement) bool {
+	for a := range s.state.AllocationsOf(x.App) {
+		o := &a.Observed
+		gaveUp := o.State == cluster.AllocationFailed || o.State == cluster.AllocationBackoff || s.now.Sub(a.CreatedAt) >= time.Minute
+		if a.Node == id && a.Type == x.Type && a.Release == x.Release && gaveUp && (o.StartedAt.IsZero() || o.State == cluster.AllocationFailed) {
+			return true
+		}
+	}
+	return false
 }
 
 // checkOrder: a web replica that routers may know is told to stop only after a

@@ -82,7 +82,15 @@ func (c *chaos) actions() map[string]func(*rapid.T) {
 		"ail":     c.ail,
 		"crash":   func(t *rapid.T) { c.afflict(t, cluster.AllocationBackoff) },
 		"give up": func(t *rapid.T) { c.afflict(t, cluster.AllocationFailed) },
-		"break":   func(t *rapid.T) { c.broken[c.someNode()] = rapid.Bool().Draw(t, "broken") },
+		"balk": func(t *rapid.T) {
+			id := c.someNode()
+			if how := rapid.SampledFrom(append(ways, cluster.AllocationHealthy)).Draw(t, "how"); how != cluster.AllocationHealthy {
+				c.balk[id] = how
+			} else {
+				delete(c.balk, id)
+			}
+		},
+		"break": func(t *rapid.T) { c.broken[c.someNode()] = rapid.Bool().Draw(t, "broken") },
 		"minute": func(*rapid.T) {
 			for range 6 {
 				c.tick(10 * time.Second)
@@ -199,6 +207,7 @@ func (c *chaos) samePlan() {
 // heal ends all trouble and lets everything come to rest.
 func (c *chaos) heal() {
 	clear(c.broken)
+	clear(c.balk)
 	c.lagging, c.inFlight = map[cluster.NodeID]bool{}, map[cluster.AllocationID]int{}
 	for a := range c.state.Apps() {
 		c.fate[release{a.Name, a.Current}] = fine // a bad one can stand while nothing of it is wanted

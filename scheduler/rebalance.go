@@ -200,7 +200,7 @@ func (p *pass) target(g *group, suits func(host int) bool) int {
 			}
 			continue
 		}
-		if best < 0 || p.world.better(g, i, best, "") {
+		if best < 0 || p.world.better(g, i, best) {
 			best = i
 		}
 	}

@@ -54,7 +54,8 @@ func (p *pass) retireFailed(g *group) {
 		// What the replacement of an ailing one came to has to be seen until the next
 		// is due: see tooSoon.
 		pausing := s != nil && s.last == r && s.cover != nil && s.cover.ailing()
-		over := r.dead() && !pausing && (s == nil || s.keeper != nil || s.cover != nil)
+		replaced := s == nil || s.keeper != nil || s.cover != nil
+		over := r.dead() && !pausing && (replaced || s.last != r) || r.stuck && replaced
 		if over || (r.failed && !r.fresh && !r.healthy()) {
 			p.stop(r)
 		}
@@ -214,7 +215,7 @@ func (p *pass) want(v *appView, g *group) {
 		}
 		n := need{app: v.app.Name, release: v.target.Version, group: g, slot: i + 1, attempt: s.attempt + 1, last: s.last, since: p.now}
 		switch {
-		case s.last != nil && s.last.running() && s.last.dead() && s.last.fresh && p.tooSoon(s.last):
+		case s.last != nil && s.last.running() && (s.last.dead() || s.last.stuck) && s.last.fresh && p.tooSoon(s.last):
 		case s.cover != nil:
 			n.cover = s.cover
 			covered = append(covered, n)

@@ -26,9 +26,11 @@ type sim struct {
 	fate map[release]fate
 	// broken nodes start nothing that stays up.
 	broken map[cluster.NodeID]bool
-	moves  int       // for the sake of the spread, so far
-	next   time.Time // of the last plan
-	last   cluster.Plan
+	// balk are nodes that give no replica a container, and how far one gets there.
+	balk  map[cluster.NodeID]cluster.AllocationState
+	moves int       // for the sake of the spread, so far
+	next  time.Time // of the last plan
+	last  cluster.Plan
 }
 
 type release struct {
@@ -61,7 +63,7 @@ func newSim(t tester) *sim {
 	return &sim{
 		t: t, state: &cluster.State{}, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		routers: map[cluster.NodeID]cluster.RouterStatus{}, lagging: map[cluster.NodeID]bool{},
-		inFlight: map[cluster.AllocationID]int{}, fate: map[release]fate{}, broken: map[cluster.NodeID]bool{},
+		inFlight: map[cluster.AllocationID]int{}, fate: map[release]fate{}, broken: map[cluster.NodeID]bool{}, balk: map[cluster.NodeID]cluster.AllocationState{},
 	}
 }
 
@@ -354,6 +356,9 @@ func (s *sim) live(a *cluster.Allocation, o cluster.Observation) cluster.Observa
 	if s.broken[a.Node] {
 		how = crashes
 	}
+	if to, balks := s.balk[a.Node]; balks && (o.StartedAt.IsZero() || o.State == cluster.AllocationBackoff) {
+		return s.refuse(o, to)
+	}
 	switch o.State {
 	case cluster.AllocationPending:
 		o.State = cluster.AllocationPulling
@@ -366,9 +371,23 @@ func (s *sim) live(a *cluster.Allocation, o cluster.Observation) cluster.Observa
 		o = s.start(o, how)
 	case cluster.AllocationUnhealthy, cluster.AllocationBackoff:
 		if how == fine {
+			if o.StartedAt.IsZero() {
+				o.ContainerID, o.StartedAt = "c-"+string(a.ID), s.now
+			}
 			o.State, o.HealthySince, o.Ailing = cluster.AllocationHealthy, s.now, false
 			o.Address = "10.0.0.1:8080"
 		}
+	}
+	return o
+}
+
+// refuse is how far a replica gets on a node that balks.
+func (s *sim) refuse(o cluster.Observation, to cluster.AllocationState) cluster.Observation {
+	if to == cluster.AllocationBackoff {
+		o.Restarts++
+	}
+	if o.State = to; to != cluster.AllocationPending {
+		o.Reason = "no space left on device"
 	}
 	return o
 }

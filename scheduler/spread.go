@@ -17,15 +17,25 @@ type spread struct {
 }
 
 // spreadOf counts g's replicas. A zone is live when one of its nodes could take
-// such a replica if it were empty: a full zone still counts, a dead one does not.
+// such a replica if it were empty: a full zone still counts, a dead one does not, nor
+// does one whose nodes all balk, unless all zones are like that.
 func (w *world) spreadOf(g *group) *spread {
 	s := &spread{onHost: map[int]int{}, inZone: map[string]int{}}
+	balking := map[string]int{}
 	for i := range w.hosts {
 		h := &w.hosts[i]
 		empty := host{node: h.node}
-		if refused(&empty, g.demand) == nil {
-			s.inZone[h.node.Zone] = 0
+		if refused(&empty, g.demand) != nil {
+			continue
 		}
+		if g.balking[h.node.ID] {
+			balking[h.node.Zone] = 0
+			continue
+		}
+		s.inZone[h.node.Zone] = 0
+	}
+	if len(s.inZone) == 0 {
+		s.inZone = balking
 	}
 	for i := range g.slots {
 		if k := g.slots[i].keeper; k != nil {

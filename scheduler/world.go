@@ -1,6 +1,10 @@
 package scheduler
 
-import "paas/cluster"
+import (
+	"time"
+
+	"paas/cluster"
+)
 
 // world is the state, indexed once per pass: hosts with what is reserved on
 // them, allocations by app.
@@ -18,6 +22,7 @@ type host struct {
 	node     *cluster.Node
 	memory   int64 // bytes reserved
 	cpuMilli int64
+	worked   time.Time // when a replica last became healthy there
 }
 
 // demand is what one replica needs of a host.
@@ -55,6 +60,9 @@ func newWorld(s *cluster.State) *world {
 		i, known := w.byID[a.Node]
 		if !known || !a.Live() {
 			continue
+		}
+		if a.HealthyAt.After(w.hosts[i].worked) {
+			w.hosts[i].worked = a.HealthyAt
 		}
 		r, seen := releases[a.Release]
 		if !seen {

@@ -262,8 +262,8 @@ func (s *processService) settled(st *cluster.State, app *cluster.App, types []cl
 	}
 	spare := spares(st, app.Name)
 	for a := range st.AllocationsOf(app.Name) {
-		if !counts(a.Type) || spare[a.ID] {
-			continue
+		if !counts(a.Type) || spare[a.ID] || a.Desired == cluster.DesiredStop && (!a.Live() || a.Observed.StartedAt.IsZero()) {
+			continue // of the last kind nothing runs: its host could not start it
 		}
 		if a.Desired != cluster.DesiredRun || a.Observed.State != cluster.AllocationHealthy || a.Release != app.Current {
 			return false, again
