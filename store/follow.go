@@ -14,6 +14,7 @@ import (
 type lead struct {
 	mu      sync.Mutex
 	id      cluster.NodeID // "" nobody; guarded by mu
+	before  cluster.NodeID // the last other one; guarded by mu
 	changed chan struct{}  // closed when id is another; guarded by mu
 }
 
@@ -24,6 +25,9 @@ func (l *lead) set(id cluster.NodeID) {
 	defer l.mu.Unlock()
 	if l.id == id {
 		return
+	}
+	if l.id != "" {
+		l.before = l.id
 	}
 	l.id = id
 	close(l.changed)
@@ -39,6 +43,19 @@ func (l *lead) get() (cluster.NodeID, <-chan struct{}) {
 // FollowLeader returns who leads, "" if nobody is known to, and a channel that is
 // closed when that is not so any more.
 func (s *Store) FollowLeader() (cluster.NodeID, <-chan struct{}) { return s.lead.get() }
+
+// Predecessor returns who led before this server did, and when this server heard it
+// lead for the last time; "" if it knows of none.
+func (s *Store) Predecessor() (id cluster.NodeID, heard time.Time) {
+	s.lead.mu.Lock()
+	id = s.lead.before
+	s.lead.mu.Unlock()
+	r := s.raft.Load()
+	if r == nil || id == "" || id == s.cfg.Node {
+		return "", time.Time{}
+	}
+	return id, r.LastContact() // a leader hears nobody who leads: it is as old as its lead
+}
 
 // observeLeader keeps s.lead until ctx ends.
 func (s *Store) observeLeader(ctx context.Context, r *raft.Raft) {

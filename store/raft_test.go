@@ -312,3 +312,22 @@ func TestLeadershipIsToldOnceAndCaughtUp(t *testing.T) {
 		}
 	})
 }
+
+func TestPredecessorIsWhoLedBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, 3)
+		defer g.stop()
+		old := g.leader()
+		if id, _ := g.stores[old].Predecessor(); id != "" {
+			t.Errorf("before the first leader: %s", id)
+		}
+		<-time.After(time.Minute)
+		g.cut(old)
+		at := time.Now()
+		next := g.leader(old)
+		id, heard := g.stores[next].Predecessor()
+		if silent := at.Sub(heard); id != g.stores[old].cfg.Node || silent < 0 || silent > defaultTimeout {
+			t.Errorf("%s, silent for %s when it was cut off", id, silent)
+		}
+	})
+}
