@@ -1,6 +1,9 @@
 package cluster
 
-import "fmt"
+import (
+	"fmt"
+	"math/bits"
+)
 
 // SpaceLevel says how full a file system is.
 type SpaceLevel uint8
@@ -48,14 +51,19 @@ func (s Space) Percent() int {
 	return max(usedPercent(s.TotalBytes, s.FreeBytes), usedPercent(s.TotalFiles, s.FreeFiles))
 }
 
-// usedPercent is 0 for what is not counted. Rounding up it never calls full what
-// has room, nor says 99 of what has none.
+// usedPercent is 0 for what is not counted. Rounded up, it never promises room that is
+// not there. It is computed in integers: floating point makes 101 of some sizes.
 func usedPercent(total, free int64) int {
 	if total <= 0 {
 		return 0
 	}
 	used := total - min(max(free, 0), total)
-	return int((float64(used)*100 + float64(total) - 1) / float64(total))
+	hi, lo := bits.Mul64(uint64(used), 100)
+	percent, rest := bits.Div64(hi, lo, uint64(total))
+	if rest > 0 {
+		percent++
+	}
+	return int(percent)
 }
 
 // Judge is the level of s, which had the level was before.

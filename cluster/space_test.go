@@ -57,8 +57,10 @@ func TestSpaceLevelIsSteadyAndMonotonic(t *testing.T) {
 
 func TestSpaceSaysItsNumber(t *testing.T) {
 	for want, s := range map[string]Space{
-		"91% full (1.8 of 20.0 GB free)":   {TotalBytes: 20 << 30, FreeBytes: 1850 << 20},
-		"100% full (3 of 1000 files left)": {TotalBytes: 20 << 30, FreeBytes: 19 << 30, TotalFiles: 1000, FreeFiles: 3},
+		"91% full (1.8 of 20.0 GB free)": {TotalBytes: 20 << 30, FreeBytes: 1850 << 20},
+		// 101 in floating point, rounded up
+		"100% full (0.0 of 83055.5 GB free)": {TotalBytes: 89180190641000},
+		"100% full (3 of 1000 files left)":   {TotalBytes: 20 << 30, FreeBytes: 19 << 30, TotalFiles: 1000, FreeFiles: 3},
 	} {
 		if got := s.String(); got != want {
 			t.Errorf("got %q, want %q", got, want)
