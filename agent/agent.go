@@ -67,7 +67,7 @@ type Config struct {
 	Router  *RouterConfig // nil: no router here
 	// Registry says where this host's engine gets images, if a server runs here; nil: the
 	// agent has a mirror of its own, which asks the servers.
-	Registry func() api.RegistryEndpoint
+	Registry func() cluster.RegistryEndpoint
 	// Offer are more TCP ports of this host that containers and builds may reach.
 	Offer  []uint16
 	Logger *slog.Logger // nil discards
@@ -233,14 +233,14 @@ func (a *Agent) remember(rt runtime) error {
 }
 
 // endpoint is where this host's engine gets images.
-func (a *Agent) endpoint() api.RegistryEndpoint {
+func (a *Agent) endpoint() cluster.RegistryEndpoint {
 	switch {
 	case a.config.Registry != nil:
 		return a.config.Registry()
 	case a.mirror != nil:
 		return a.mirror.endpoint
 	}
-	return api.RegistryEndpoint{}
+	return cluster.RegistryEndpoint{}
 }
 
 // openMirror opens the host's own way to images, where it was before.

@@ -71,7 +71,7 @@ func (h *host) begin(set *api.AssignmentSet) {
 	}
 	b := newBoard(known, h.keep, func(cluster.AllocationID) {})
 	s := &shared{cluster: h.d.cluster, life: randomName(), runtime: h.d.runtime(), probe: checkReplica, board: b, archive: newArchive(),
-		registry: func() api.RegistryEndpoint { return api.RegistryEndpoint{} }, listening: listeningPorts,
+		registry: func() cluster.RegistryEndpoint { return cluster.RegistryEndpoint{} }, listening: listeningPorts,
 		starts: make(chan struct{}, 2), users: newUsers(), pins: newPins(), log: slog.New(slog.DiscardHandler)}
 	h.m = newReconciler(s, set)
 	h.calls = &calls{cluster: s.cluster, life: s.life, runtime: s.runtime, board: b, archive: s.archive, assignment: h.m.assignment, registry: s.registry, pins: s.pins}

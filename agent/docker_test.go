@@ -14,7 +14,6 @@ import (
 
 	dockertypes "github.com/docker/docker/api/types"
 
-	"paas/api"
 	"paas/cluster"
 )
 
@@ -152,7 +151,7 @@ func TestProcessorsOfOneContainer(t *testing.T) {
 }
 
 func TestImageReference(t *testing.T) {
-	r := imageRef{Registry: api.RegistryEndpoint{Address: "127.0.0.1:5000"}, Image: cluster.Image{Repository: "apps/blog", Digest: "sha256:x"}}
+	r := imageRef{Registry: cluster.RegistryEndpoint{Address: "127.0.0.1:5000"}, Image: cluster.Image{Repository: "apps/blog", Digest: "sha256:x"}}
 	if got := r.String(); got != "127.0.0.1:5000/apps/blog@sha256:x" {
 		t.Error(got)
 	}

@@ -16,7 +16,7 @@ type calls struct {
 	board      *board
 	archive    *archive
 	assignment func(cluster.AllocationID) (api.Assignment, bool)
-	registry   func() api.RegistryEndpoint
+	registry   func() cluster.RegistryEndpoint
 	pins       *pins
 }
 

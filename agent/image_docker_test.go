@@ -17,12 +17,11 @@ import (
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/registry"
 
-	"paas/api"
 	"paas/cluster"
 )
 
 // newRegistry is a registry that asks for a password.
-func newRegistry(t *testing.T) api.RegistryEndpoint {
+func newRegistry(t *testing.T) cluster.RegistryEndpoint {
 	t.Helper()
 	config := &configuration.Configuration{Storage: configuration.Storage{"inmemory": configuration.Parameters{}}}
 	config.Log.Level = "panic"
@@ -37,7 +36,7 @@ func newRegistry(t *testing.T) api.RegistryEndpoint {
 		app.ServeHTTP(w, r)
 	}))
 	t.Cleanup(s.Close)
-	return api.RegistryEndpoint{Address: s.Listener.Addr().String(), Username: "node", Password: "secret"}
+	return cluster.RegistryEndpoint{Address: s.Listener.Addr().String(), Username: "node", Password: "secret"}
 }
 
 func TestDockerPull(t *testing.T) {

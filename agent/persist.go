@@ -127,8 +127,8 @@ func (m *memory) saveAssignments(set *api.AssignmentSet) error {
 
 // registry is where the host's mirror of images listens; nil if it has none yet.
 // Images in the engine are named after it.
-func (m *memory) registry() (*api.RegistryEndpoint, error) {
-	e := new(api.RegistryEndpoint)
+func (m *memory) registry() (*cluster.RegistryEndpoint, error) {
+	e := new(cluster.RegistryEndpoint)
 	ok, err := m.told(keyRegistry, e)
 	if !ok {
 		return nil, err
@@ -136,7 +136,7 @@ func (m *memory) registry() (*api.RegistryEndpoint, error) {
 	return e, nil
 }
 
-func (m *memory) saveRegistry(e api.RegistryEndpoint) error {
+func (m *memory) saveRegistry(e cluster.RegistryEndpoint) error {
 	return m.put(bucketTold, keyRegistry, e)
 }
 

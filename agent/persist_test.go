@@ -34,7 +34,7 @@ func TestMemory(t *testing.T) {
 	want := setOf(a)
 	seen := api.Observed{ID: "a-1", Log: []string{"the-secret-log-line"}, Observation: cluster.Observation{State: cluster.AllocationHealthy,
 		ContainerID: "c1", StartedAt: time.Date(2026, 1, 2, 3, 4, 5, 678901234, time.UTC), Restarts: 2}}
-	for _, err := range []error{m.saveAssignments(want), m.saveObserved(seen), m.saveObserved(api.Observed{ID: "a-2"}), m.saveRegistry(api.RegistryEndpoint{Address: "127.0.0.1:5000", Password: "pull-password"}), m.forget("a-2"), m.close()} {
+	for _, err := range []error{m.saveAssignments(want), m.saveObserved(seen), m.saveObserved(api.Observed{ID: "a-2"}), m.saveRegistry(cluster.RegistryEndpoint{Address: "127.0.0.1:5000", Password: "pull-password"}), m.forget("a-2"), m.close()} {
 		if err != nil {
 			t.Fatal(err)
 		}

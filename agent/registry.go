@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,7 +17,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"paas/api"
 	"paas/cluster"
 )
 
@@ -35,7 +33,7 @@ type imageSource interface {
 // content that is false.
 type mirror struct {
 	listener net.Listener
-	endpoint api.RegistryEndpoint
+	endpoint cluster.RegistryEndpoint
 	source   imageSource
 	log      *slog.Logger
 }
@@ -43,14 +41,14 @@ type mirror struct {
 // openMirror listens where the mirror listened before, which is what images in the
 // engine are named after; kept is nil the first time. The listener is the mirror's: run
 // closes it.
-func openMirror(kept *api.RegistryEndpoint, source imageSource, log *slog.Logger) (*mirror, error) {
+func openMirror(kept *cluster.RegistryEndpoint, source imageSource, log *slog.Logger) (*mirror, error) {
 	m := &mirror{source: source, log: log}
 	if kept != nil {
 		m.endpoint = *kept
 	} else {
 		secret := make([]byte, 24)
 		_, _ = rand.Read(secret) // never fails: crypto/rand ends the program instead
-		m.endpoint = api.RegistryEndpoint{Address: "127.0.0.1:0", Username: "paas", Password: cluster.Redacted(hex.EncodeToString(secret))}
+		m.endpoint = cluster.RegistryEndpoint{Address: "127.0.0.1:0", Username: "paas", Password: cluster.Redacted(hex.EncodeToString(secret))}
 	}
 	var err error
 	if m.listener, err = net.Listen("tcp", m.endpoint.Address); err != nil && kept != nil {
@@ -86,10 +84,9 @@ func (m *mirror) run(ctx context.Context) error {
 func (m *mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
 	user, password, _ := r.BasicAuth()
-	known := subtle.ConstantTimeCompare([]byte(user+"\x00"+password), []byte(m.endpoint.Username+"\x00"+m.endpoint.Password.Reveal()))
 	c, ok := cluster.ParseContent(r.URL.Path)
 	switch {
-	case known != 1:
+	case !m.endpoint.Admits(user, password):
 		w.Header().Set("WWW-Authenticate", `Basic realm="paas"`)
 		deny(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:

@@ -38,7 +38,7 @@ type shared struct {
 	probe     prober
 	board     *board
 	archive   *archive
-	registry  func() api.RegistryEndpoint
+	registry  func() cluster.RegistryEndpoint
 	listening func(pid int) []string
 	// starts bounds how many containers start at once: starting is what saturates a
 	// host, and the session's heartbeats must get through.

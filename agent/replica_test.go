@@ -48,7 +48,7 @@ func (n *node) begin(set *api.AssignmentSet) {
 	}
 	b := newBoard(known, n.keep, n.drop)
 	n.m = newReconciler(&shared{cluster: "c0ffee", life: fmt.Sprint(time.Now().UnixNano()), runtime: n.fake.runtime(), probe: n.probe, board: b, archive: newArchive(),
-		registry:  func() api.RegistryEndpoint { return api.RegistryEndpoint{Address: "reg"} },
+		registry:  func() cluster.RegistryEndpoint { return cluster.RegistryEndpoint{Address: "reg"} },
 		listening: func(int) []string { return []string{"3000"} }, starts: make(chan struct{}, 2), users: newUsers(), pins: newPins(), log: slog.New(slog.DiscardHandler)}, set)
 	ctx, cancel := context.WithCancel(n.t.Context())
 	var wg sync.WaitGroup

@@ -19,13 +19,12 @@ import (
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/registry"
 
-	"paas/api"
 	"paas/cluster"
 )
 
 // publish puts an image with a shell and the label of a cluster into a registry, in
 // which it is a release of "blog"; the engine forgets it.
-func (h *host) publish(e api.RegistryEndpoint, of cluster.ClusterID, n int) imageRef {
+func (h *host) publish(e cluster.RegistryEndpoint, of cluster.ClusterID, n int) imageRef {
 	h.t.Helper()
 	c := h.d.client
 	made, err := c.ContainerCreate(h.t.Context(), &dockercontainer.Config{Image: h.image.Digest, Cmd: []string{"true"}}, nil, nil, nil, "")
@@ -68,7 +67,7 @@ func (h *host) forget(name string) {
 }
 
 // retention is the host's, on a full disk.
-func (h *host) retention(e api.RegistryEndpoint, p *pins) *retention {
+func (h *host) retention(e cluster.RegistryEndpoint, p *pins) *retention {
 	return &retention{images: h.d, containers: h.d, mirror: e.Address, assigned: func() []imageRef { return nil }, pins: p,
 		space: func() (cluster.Space, bool) {
 			return cluster.Space{TotalBytes: 100, FreeBytes: 1}, true
@@ -172,7 +171,7 @@ func TestDockerReplicasStartWhileImagesGo(t *testing.T) {
 	h, e := newHost(t), newRegistry(t)
 	ref := h.publish(e, h.d.cluster, 1)
 	h.begin(nil)
-	h.m.shared.registry = func() api.RegistryEndpoint { return e }
+	h.m.shared.registry = func() cluster.RegistryEndpoint { return e }
 	r := h.retention(e, h.m.shared.pins)
 	ctx, cancel := context.WithCancel(t.Context())
 	var looks sync.WaitGroup

@@ -20,7 +20,7 @@ import (
 
 // release is the image of a release of the app "blog", as the engine names it.
 func release(n int) imageRef {
-	return imageRef{Registry: api.RegistryEndpoint{Address: "reg"}, Image: cluster.Image{Repository: "apps/blog", Digest: fmt.Sprint("sha256:", n)}}
+	return imageRef{Registry: cluster.RegistryEndpoint{Address: "reg"}, Image: cluster.Image{Repository: "apps/blog", Digest: fmt.Sprint("sha256:", n)}}
 }
 
 // assigned is an assignment of that release.

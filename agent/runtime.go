@@ -171,7 +171,7 @@ type container struct {
 
 // imageRef names an image and where to fetch it.
 type imageRef struct {
-	Registry api.RegistryEndpoint
+	Registry cluster.RegistryEndpoint
 	Image    cluster.Image
 }
 

@@ -47,13 +47,6 @@ type Welcome struct {
 	ACME    ACMESettings
 }
 
-// RegistryEndpoint is the registry as the node's own Docker Engine reaches it.
-type RegistryEndpoint struct {
-	Address  string // loopback host:port
-	Username string
-	Password cluster.Redacted
-}
-
 // ACMESettings say how public host names get certificates. Directory "" means
 // none: every host gets an internal one.
 type ACMESettings struct {

@@ -52,13 +52,6 @@ const (
 	EngineClassic  Engine = "classic"
 )
 
-// Endpoint is the registry as the host's own Docker Engine reaches it.
-type Endpoint struct {
-	Address  string // loopback host:port
-	Username string
-	Password cluster.Redacted
-}
-
 // Request is one build. Exactly one of Dir and Image is set.
 type Request struct {
 	App cluster.AppName
@@ -152,7 +145,7 @@ func New(c Config) (*Builder, error) {
 }
 
 // Endpoint says where the registry listens and how to log in.
-func (b *Builder) Endpoint() Endpoint { return b.registry.endpoint }
+func (b *Builder) Endpoint() cluster.RegistryEndpoint { return b.registry.endpoint }
 
 // Contents serves what the registry holds, by digest and without a password: GET and
 // HEAD of the registry's protocol, for hosts that have proved who they are.

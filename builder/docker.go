@@ -171,7 +171,7 @@ func (e *engine) tag(ctx context.Context, id, ref string) error {
 }
 
 // push sends a tagged image to its registry and returns the manifest's digest.
-func (e *engine) push(ctx context.Context, ref string, to Endpoint) (string, error) {
+func (e *engine) push(ctx context.Context, ref string, to cluster.RegistryEndpoint) (string, error) {
 	auth, err := registry.EncodeAuthConfig(registry.AuthConfig{
 		Username: to.Username, Password: to.Password.Reveal(), ServerAddress: to.Address,
 	})

@@ -10,7 +10,7 @@ import (
 
 // rulesForTest know one registry, at 127.0.0.1:5555, and one cluster, c1.
 func rulesForTest() dockerfileRules {
-	b := &Builder{config: Config{Cluster: "c1"}, registry: &blobStore{endpoint: Endpoint{Address: "127.0.0.1:5555"}}}
+	b := &Builder{config: Config{Cluster: "c1"}, registry: &blobStore{endpoint: cluster.RegistryEndpoint{Address: "127.0.0.1:5555"}}}
 	return dockerfileRules{file: "Dockerfile", ours: b.ours, modern: true}
 }
 

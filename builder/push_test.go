@@ -24,7 +24,7 @@ func TestAFailedPushIsNoFailedBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_, err = (&engine{c}).push(t.Context(), "127.0.0.1:5000/apps/blog:x", Endpoint{Address: "127.0.0.1:5000"})
+	_, err = (&engine{c}).push(t.Context(), "127.0.0.1:5000/apps/blog:x", cluster.RegistryEndpoint{Address: "127.0.0.1:5000"})
 	var e *cluster.Error
 	var ended *engineError
 	if !errors.As(err, &e) || e.Kind != cluster.KindUnavailable || !strings.Contains(e.Reason, "no space left") || errors.As(err, &ended) {

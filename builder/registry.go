@@ -3,7 +3,6 @@ package builder
 import (
 	"context"
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -37,7 +36,7 @@ const registryUser = "paas"
 // blobStore is the embedded OCI registry: blobs on disk, served to the local
 // engine on a loopback port behind a password.
 type blobStore struct {
-	endpoint Endpoint
+	endpoint cluster.RegistryEndpoint
 	listener net.Listener
 	app      *handlers.App
 	handler  http.Handler
@@ -109,7 +108,7 @@ func newRegistry(dir string, c RegistryConfig, rotten func(cluster.Content, erro
 	if r.listener, err = listen(filepath.Join(dir, "address"), c.Addr, logger); err != nil {
 		return nil, err
 	}
-	r.endpoint = Endpoint{Address: r.listener.Addr().String(), Username: registryUser, Password: cluster.Redacted(password)}
+	r.endpoint = cluster.RegistryEndpoint{Address: r.listener.Addr().String(), Username: registryUser, Password: cluster.Redacted(password)}
 	r.forgetUploads(context.Background())
 	r.app = handlers.NewApp(context.Background(), registryConfig(root, password))
 	r.handler = r.guard(r.app)
@@ -225,8 +224,7 @@ func (r *blobStore) forgetUploads(ctx context.Context) {
 func (r *blobStore) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		user, password, _ := req.BasicAuth()
-		known := subtle.ConstantTimeCompare([]byte(user+"\x00"+password), []byte(registryUser+"\x00"+r.endpoint.Password.Reveal()))
-		if known != 1 {
+		if !r.endpoint.Admits(user, password) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="paas"`)
 			w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
 			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, http.StatusUnauthorized)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -50,6 +51,20 @@ func ParseContent(path string) (Content, bool) {
 		c.Kind = ContentManifest
 	}
 	return c, true
+}
+
+// RegistryEndpoint is where a host's own Docker Engine gets images, and what it logs in
+// with: other programs of the host reach the port, too.
+type RegistryEndpoint struct {
+	Address  string // loopback host:port
+	Username string
+	Password Redacted
+}
+
+// Admits reports whether these are the endpoint's name and password. How long it takes
+// says nothing about them.
+func (e RegistryEndpoint) Admits(username, password string) bool {
+	return subtle.ConstantTimeCompare([]byte(username+"\x00"+password), []byte(e.Username+"\x00"+e.Password.Reveal())) == 1
 }
 
 // Path is what ParseContent reads.

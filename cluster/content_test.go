@@ -94,3 +94,24 @@ func TestManifestType(t *testing.T) {
 		}
 	}
 }
+
+func TestRegistryEndpointAdmitsItsOwnPasswordAlone(t *testing.T) {
+	e := RegistryEndpoint{Address: "127.0.0.1:5000", Username: "paas", Password: "secret"}
+	for _, x := range []struct {
+		username, password string
+		want               bool
+	}{
+		{"paas", "secret", true},
+		{"paas", "", false},
+		{"", "secret", false},
+		{"", "", false},
+		{"paas", "secre", false},
+		{"paas", "secret1", false},
+		{"root", "secret", false},
+		{"paass", "ecret", false},
+	} {
+		if got := e.Admits(x.username, x.password); got != x.want {
+			t.Errorf("%q %q: %v", x.username, x.password, got)
+		}
+	}
+}

@@ -56,7 +56,7 @@ type Config struct {
 // Images makes and keeps images; *builder.Builder does.
 type Images interface {
 	Run(ctx context.Context) error
-	Endpoint() builder.Endpoint
+	Endpoint() cluster.RegistryEndpoint
 	Build(ctx context.Context, r builder.Request) (*builder.Result, error)
 	Trim(ctx context.Context) error
 	ImageStore

@@ -263,8 +263,8 @@ type stubImages struct {
 
 func (s *stubImages) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 
-func (s *stubImages) Endpoint() builder.Endpoint {
-	return builder.Endpoint{Address: "127.0.0.1:5000", Username: "paas", Password: "secret"}
+func (s *stubImages) Endpoint() cluster.RegistryEndpoint {
+	return cluster.RegistryEndpoint{Address: "127.0.0.1:5000", Username: "paas", Password: "secret"}
 }
 
 func (s *stubImages) Retain(_ context.Context, keep map[cluster.Image]bool) error {

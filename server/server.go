@@ -220,9 +220,8 @@ func (s *Server) welcome() api.Welcome {
 
 // Registry is where this host's Docker Engine gets images: this server's own registry,
 // which asks the other servers for what it lacks.
-func (s *Server) Registry() api.RegistryEndpoint {
-	e := s.images.Endpoint()
-	return api.RegistryEndpoint{Address: e.Address, Username: e.Username, Password: e.Password}
+func (s *Server) Registry() cluster.RegistryEndpoint {
+	return s.images.Endpoint()
 }
 
 // Run serves until ctx ends. The parts lie inside one another, and end from the
