@@ -116,6 +116,7 @@ var grammars = map[string]func(string) error{
 	"sample argument 0":           func(v string) error { return cluster.AppName(filepath.Base(v)).Validate() },
 	"apps create --deploy-branch": cluster.ValidateBranch,
 	"apps update --deploy-branch": cluster.ValidateBranch,
+	"server --tls-san":            func(v string) error { return cluster.Hostname(strings.ToLower(v)).Validate() },
 	"config set argument 0 key":   cluster.ValidateConfigKey,
 	"config unset argument 0":     cluster.ValidateConfigKey,
 	"run --env key":               cluster.ValidateConfigKey,

@@ -169,13 +169,13 @@ func shellWord(s string) string {
 	return shellQuote(s)
 }
 
-// gitURL is an app's git address, in a cluster of several servers at the one that the
-// context names: the one that leads says its own, another one may lead tomorrow, and
-// any takes pushes.
+// gitURL is an app's git address at the server that the context names: the server that
+// answers says its own address, which may lead nowhere from here, and another one may
+// lead tomorrow. Any takes pushes.
 func (in *invocation) gitURL(at string) string {
 	u, err := url.Parse(at)
 	base, baseErr := baseURL(in.target.server)
-	if err != nil || baseErr != nil || len(in.target.others) < 2 {
+	if err != nil || baseErr != nil || !strings.HasPrefix(base, "https://") { // what is not TLS is for this program alone
 		return at
 	}
 	return base + u.Path

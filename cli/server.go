@@ -34,6 +34,7 @@ func serverVerb() *verb {
 		flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "data", Usage: "`DIR` of everything that must survive a restart", EnvVars: []string{"PAAS_DATA"}},
 			&cli.StringFlag{Name: "advertise", Usage: "`IP` that others reach this host at", EnvVars: []string{"PAAS_ADVERTISE"}},
+			&cli.StringSliceFlag{Name: "tls-san", Usage: "`NAME` or IP beside it that people reach API and git at: a gateway's, a host name; may be repeated", EnvVars: []string{"PAAS_TLS_SAN"}},
 			&cli.StringFlag{Name: "domain", Usage: "apps are at APP.`DOMAIN`; it counts on first start only", EnvVars: []string{"PAAS_DOMAIN"}},
 			&cli.StringFlag{Name: "zone", Usage: "`ZONE` that fails as one: rack, building, provider's zone", Value: "default", EnvVars: []string{"PAAS_ZONE"}},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the host, instead of its own"},
@@ -204,10 +205,18 @@ func (in *invocation) serverConfig(logger *slog.Logger) (server.Config, *agent.R
 		}
 		ports[flag] = int(ap.Port())
 	}
-	return server.Config{Dir: dir, Listen: addrs["listen"], Advertise: in.String("advertise"), Zone: in.String("zone"), Name: in.String("name"),
+	return server.Config{Dir: dir, Listen: addrs["listen"], Advertise: in.String("advertise"), Names: lowered(in.StringSlice("tls-san")), Zone: in.String("zone"), Name: in.String("name"),
 		Domain: cluster.Hostname(strings.ToLower(in.String("domain"))), RegistryAddr: in.String("registry"), BuildNetwork: in.String("build-network"), BuildLimits: limits,
 		Binary: exe, Version: version, ACME: acme, PublicHTTP: ports["http"], PublicHTTPS: ports["https"], Logger: logger,
 	}, &agent.RouterConfig{HTTP: addrs["http"], HTTPS: addrs["https"]}, nil
+}
+
+// lowered is names as certificates have them.
+func lowered(names []string) (out []string) {
+	for _, n := range names {
+		out = append(out, strings.ToLower(n))
+	}
+	return out
 }
 
 // everywhere completes ":443" with every IPv4 address of the host; others write

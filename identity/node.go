@@ -39,9 +39,10 @@ type Node struct {
 	key  *ecdsa.PrivateKey
 }
 
-// NewNode makes a fresh key and certificate for a host, good for 30 days.
-func (a *Authority) NewNode(id cluster.NodeID, role Role, ips []net.IP, now time.Time) (*Node, error) {
-	template, err := nodeTemplate(id, role, ips, now)
+// NewNode makes a fresh key and certificate for a host, good for 30 days; a server's
+// names its addresses, and other names that people reach it at.
+func (a *Authority) NewNode(id cluster.NodeID, role Role, ips []net.IP, now time.Time, names ...string) (*Node, error) {
+	template, err := nodeTemplate(id, role, ips, now, names...)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +62,7 @@ func (a *Authority) NewNode(id cluster.NodeID, role Role, ips []net.IP, now time
 }
 
 // nodeTemplate is what a node's certificate says.
-func nodeTemplate(id cluster.NodeID, role Role, ips []net.IP, now time.Time) (*x509.Certificate, error) {
+func nodeTemplate(id cluster.NodeID, role Role, ips []net.IP, now time.Time, names ...string) (*x509.Certificate, error) {
 	if err := id.Validate(); err != nil {
 		return nil, err
 	}
@@ -80,7 +81,7 @@ func nodeTemplate(id cluster.NodeID, role Role, ips []net.IP, now time.Time) (*x
 	// client that knows nothing of roles refuses an agent.
 	if role == RoleServer {
 		template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
-		template.DNSNames = []string{"localhost", serverName}
+		template.DNSNames = append([]string{"localhost", serverName}, names...)
 		template.IPAddresses = ips
 	}
 	return template, nil

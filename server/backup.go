@@ -112,7 +112,7 @@ func (l layout) adopt(h backupHead, st *cluster.State, body []byte) error {
 	if err := writeOnce(l.sealKey(), []byte(hex.EncodeToString(h.SealKey)+"\n")); err != nil {
 		return err
 	}
-	if _, err := t.issueNode(l, id, nil, time.Now()); err != nil {
+	if _, err := t.issueNode(l, id, sans{}, time.Now()); err != nil {
 		return err
 	}
 	return writeSettings(l, t.settings)

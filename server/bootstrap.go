@@ -33,7 +33,7 @@ type trust struct {
 // openTrust reads the host's identity from l, or makes a cluster and an identity
 // on first start. Every step writes its file whole before the next one begins, so
 // a start that was cut off continues.
-func openTrust(l layout, domain cluster.Hostname, ips []net.IP, now time.Time) (*trust, error) {
+func openTrust(l layout, domain cluster.Hostname, as sans, now time.Time) (*trust, error) {
 	key, err := identity.LoadOrCreateSealKey(l.sealKey())
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func openTrust(l layout, domain cluster.Hostname, ips []net.IP, now time.Time) (
 	if t.edge, err = t.open(t.settings.EdgeCACertificate, t.settings.EdgeCAKey, purposeEdgeCA); err != nil {
 		return nil, err
 	}
-	if t.node, err = t.openNode(l, ips, now); err != nil {
+	if t.node, err = t.openNode(l, as, now); err != nil {
 		return nil, err
 	}
 	return t, nil
@@ -122,40 +122,66 @@ func (t *trust) open(cert string, key cluster.Secret, purpose string) (*identity
 // openNode reads this host's identity, makes it on first start, and renews its
 // certificate when it is old or the host's addresses changed. The node's ID never
 // changes: it is the identity, an address is not.
-func (t *trust) openNode(l layout, ips []net.IP, now time.Time) (*identity.Node, error) {
+func (t *trust) openNode(l layout, as sans, now time.Time) (*identity.Node, error) {
 	n, err := identity.LoadNode(l.node())
 	id := cluster.NodeID(identity.NewID())
 	switch {
-	case err == nil && now.Before(n.RenewAt()) && names(n, ips):
+	case err == nil && now.Before(n.RenewAt()) && as.in(n):
 		return n, nil
 	case err == nil:
 		id = n.ID
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	return t.issueNode(l, id, ips, now)
+	return t.issueNode(l, id, as, now)
 }
 
-func (t *trust) issueNode(l layout, id cluster.NodeID, ips []net.IP, now time.Time) (*identity.Node, error) {
-	n, err := t.authority.NewNode(id, identity.RoleServer, ips, now)
+func (t *trust) issueNode(l layout, id cluster.NodeID, as sans, now time.Time) (*identity.Node, error) {
+	n, err := t.authority.NewNode(id, identity.RoleServer, as.ips, now, as.names...)
 	if err != nil {
 		return nil, err
 	}
 	return n, n.Save(l.node())
 }
 
-// names reports whether n's certificate is good for all of ips.
-func names(n *identity.Node, ips []net.IP) bool {
+// sans are what a server's certificate is good for.
+type sans struct {
+	ips   []net.IP
+	names []string
+}
+
+// in reports whether n's certificate is good for all of them.
+func (s sans) in(n *identity.Node) bool {
 	certs := n.ServerConfig().Certificates
 	if len(certs) == 0 || certs[0].Leaf == nil {
 		return false
 	}
-	for _, ip := range ips {
+	for _, ip := range s.ips {
 		if !slices.ContainsFunc(certs[0].Leaf.IPAddresses, ip.Equal) {
 			return false
 		}
 	}
+	for _, name := range s.names {
+		if !slices.Contains(certs[0].Leaf.DNSNames, name) {
+			return false
+		}
+	}
 	return true
+}
+
+// sans are the server's own addresses and what its operator calls it beside them.
+func (c Config) sans() (public netip.Addr, s sans, err error) {
+	if public, s.ips, err = addresses(c.Listen, c.Advertise); err != nil {
+		return public, s, err
+	}
+	for _, name := range c.Names {
+		if ip := net.ParseIP(name); ip != nil {
+			s.ips = append(s.ips, ip)
+			continue
+		}
+		s.names = append(s.names, name)
+	}
+	return public, s, nil
 }
 
 // addresses returns the IP address that others reach the server at, and all that

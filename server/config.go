@@ -26,6 +26,9 @@ type Config struct {
 	// Advertise is the IP address that other hosts and people reach the server at;
 	// "" means Listen's, or the host's first one if Listen is for all of them.
 	Advertise string
+	// Names are host names and IP addresses beside the host's own that people reach the
+	// server at: its certificate is good for them, too.
+	Names []string
 	// Alone says that no other host can join while this process runs: Raft opens no
 	// door, and no join string is made ("paas up", or an address on loopback).
 	Alone bool
@@ -135,6 +138,12 @@ func (c Config) check() error {
 	if c.Advertise != "" && net.ParseIP(c.Advertise) == nil {
 		return cluster.Invalid("advertise", "--advertise is not an IP address").
 			WithHint("give the address that other hosts reach this one at: --advertise 192.0.2.10")
+	}
+	for _, name := range c.Names {
+		if net.ParseIP(name) == nil && cluster.Hostname(name).Validate() != nil {
+			return cluster.Invalid("tls-san", "--tls-san %.80q is no host name and no IP address", name).
+				WithHint("give what stands in the URL that people use: --tls-san paas.example.com")
+		}
 	}
 	if c.Domain != "localhost" {
 		if err := c.Domain.Validate(); err != nil {

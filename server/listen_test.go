@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"paas/api"
+	"paas/cluster"
 	"paas/identity"
 )
 
@@ -93,11 +94,29 @@ func TestCloseWithoutRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !names(s.Node(), s.ips) {
-		t.Errorf("addresses: %v", s.ips)
+	if !s.sans.in(s.Node()) {
+		t.Errorf("addresses: %v", s.sans)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+	s, err = New(Config{Dir: dir, Listen: "127.0.0.1:0", Names: []string{"paas.example.com", "203.0.113.7"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := s.Node().ServerConfig().Certificates[0].Leaf
+	for _, name := range []string{"paas.example.com", "203.0.113.7", "127.0.0.1", "localhost"} { // what git looks for
+		if err := leaf.VerifyHostname(name); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"PAAS.example.com", "paas", "https://paas.example.com", "*.example.com", ""} {
+		if _, err := New(Config{Dir: dir, Listen: listen, Names: []string{name}}); cluster.KindOf(err) != cluster.KindInvalid {
+			t.Errorf("takes %q for a name of its certificate: %v", name, err)
+		}
 	}
 	if _, err := New(Config{Dir: dir, Listen: "nonsense"}); err == nil {
 		t.Error("listens on nonsense")

@@ -16,7 +16,7 @@ func TestCertificateIsRenewed(t *testing.T) {
 	l := layout{t.TempDir()}
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		trust, err := openTrust(l, "localhost", nil, began)
+		trust, err := openTrust(l, "localhost", sans{}, began)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -24,7 +24,7 @@ type Server struct {
 	*control
 	trust     *trust
 	node      atomic.Pointer[identity.Node] // renewed while the server runs
-	ips       []net.IP
+	sans      sans
 	listener  net.Listener
 	dialer    *api.Dialer
 	raft      *store.Transport // nil: this server is alone for good
@@ -74,17 +74,17 @@ func (s *Server) open(c Config, now time.Time) error {
 	if err := l.make(); err != nil {
 		return err
 	}
-	public, ips, err := addresses(c.Listen, c.Advertise)
+	public, as, err := c.sans()
 	if err != nil {
 		return err
 	}
 	if err := l.settled(); err != nil {
 		return err
 	}
-	if s.trust, err = openTrust(l, c.Domain, ips, now); err != nil {
+	if s.trust, err = openTrust(l, c.Domain, as, now); err != nil {
 		return err
 	}
-	s.ips = ips
+	s.sans = as
 	s.node.Store(s.trust.node)
 	if s.listener, err = net.Listen("tcp", c.Listen); err != nil {
 		return cluster.Errorf(cluster.KindConflict, "listen", "the server cannot listen on %s", c.Listen).
@@ -303,7 +303,7 @@ func (s *Server) renew(ctx context.Context) error {
 		if time.Now().Before(n.RenewAt()) {
 			continue
 		}
-		fresh, err := s.trust.issueNode(s.layout, n.ID, s.ips, time.Now())
+		fresh, err := s.trust.issueNode(s.layout, n.ID, s.sans, time.Now())
 		if err != nil {
 			s.log.Error("certificate was not renewed", "err", err)
 			continue
