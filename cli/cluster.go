@@ -105,7 +105,7 @@ func serverState(m *api.ServerStatus) (glyph, string) {
 
 // quorum says how many servers may be lost.
 func quorum(voters, up int) string {
-	need := voters/2 + 1
+	need := cluster.Majority(voters)
 	spare := max(0, up-need)
 	text := fmt.Sprintf("%d of %d voters up; %d are needed for changes", up, voters, need)
 	switch {

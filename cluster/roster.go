@@ -70,6 +70,10 @@ func (r *Roster) Servers() []Member {
 	return out
 }
 
+// Majority is how many of so many servers that vote have to agree, or to hold something
+// for it to survive: any two majorities have one in common.
+func Majority(voters int) int { return voters/2 + 1 }
+
 // Same reports whether two rosters say the same, whatever their indexes.
 func (r *Roster) Same(other *Roster) bool {
 	return slices.Equal(r.Members, other.Members) && slices.Equal(r.Removed, other.Removed)

@@ -17,23 +17,8 @@ import (
 // behind them, this server included, which holds them already. What the state says
 // of them from then on survives the loss of any minority.
 func (c *copier) spread(ctx context.Context, app *cluster.App, tips []string) error {
-	group := c.store.Servers()
-	voters := 0
-	var others []cluster.NodeID
-	for id, v := range group {
-		if v != store.Voter {
-			continue
-		}
-		voters++
-		if id != c.self {
-			others = append(others, id)
-		}
-	}
-	need := voters/2 + 1
-	if group[c.self] == store.Voter {
-		need--
-	}
-	if need <= 0 || len(tips) == 0 {
+	group := c.voters()
+	if group.wanting() <= 0 || len(tips) == 0 {
 		return nil // the others come for it by themselves
 	}
 	body, err := json.Marshal(copyRequest{Index: c.store.State().Index(), Born: app.CreatedAt, Tips: tips})
@@ -42,18 +27,18 @@ func (c *copier) spread(ctx context.Context, app *cluster.App, tips []string) er
 	}
 	ctx, cancel := context.WithTimeout(ctx, copyTime)
 	defer cancel() // who is slower comes for it by itself
-	answers := make(chan error, len(others))
-	for _, id := range others {
+	answers := make(chan error, len(group.others))
+	for _, id := range group.others {
 		go func() { answers <- c.tell(ctx, id, app.Name, body) }()
 	}
 	held, errs := 0, []string{}
-	for range others {
+	for range group.others {
 		if err := <-answers; err != nil {
 			errs = append(errs, err.Error())
 		} else {
 			held++
 		}
-		if held >= need {
+		if held >= group.wanting() {
 			return nil
 		}
 	}
@@ -62,7 +47,7 @@ func (c *copier) spread(ctx context.Context, app *cluster.App, tips []string) er
 	}
 	c.log.Warn("a push did not reach a majority of the servers", "app", string(app.Name), "err", strings.Join(errs, "; "))
 	return cluster.Errorf(cluster.KindUnavailable, "git_copies", "the push was not kept").
-		Because("%d of %d servers have to hold it, %d can", voters/2+1, voters, held+voters/2+1-need).
+		Because("%d of %d servers have to hold it, %d can", cluster.Majority(group.all()), group.all(), held+group.self).
 		WithHint("see which servers run with: paas nodes; then push again")
 }
 

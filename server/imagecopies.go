@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"paas/cluster"
-	"paas/store"
 )
 
 const (
@@ -123,21 +122,21 @@ type copied struct {
 // spread copies an image of this server to the others and returns when a majority of
 // those that vote has it. The rest goes on meanwhile, and gets it once a release names it.
 func (c *imageCopies) spread(ctx context.Context, r *report, image cluster.Image) error {
-	others, voters := c.voters()
-	if len(others) == 0 {
+	group := c.voters()
+	if group.wanting() <= 0 {
 		return nil
 	}
 	defer r.timed("copy")()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	ends := make(chan copied, len(others)) // nobody waits for the last ones
-	for _, id := range others {
+	ends := make(chan copied, len(group.others)) // nobody waits for the last ones
+	for _, id := range group.others {
 		go func() { ends <- copied{id, c.insist(ctx, id, image)} }()
 	}
-	have, failed := 1, map[cluster.NodeID]error{}
-	for have <= voters/2 {
-		if voters-len(failed) <= voters/2 {
-			return c.tooFew(image, have, voters, failed)
+	have, failed := 0, map[cluster.NodeID]error{}
+	for have < group.wanting() {
+		if len(group.others)-len(failed) < group.wanting() {
+			return c.tooFew(image, have+group.self, group.all(), failed)
 		}
 		select {
 		case end := <-ends:
@@ -150,19 +149,8 @@ func (c *imageCopies) spread(ctx context.Context, r *report, image cluster.Image
 			return context.Cause(ctx)
 		}
 	}
-	r.step("Image is on %d of %d servers", have, voters)
+	r.step("Image is on %d of %d servers", have+group.self, group.all())
 	return nil
-}
-
-// voters are the other servers that vote, and how many there are with this one.
-func (c *imageCopies) voters() (others []cluster.NodeID, all int) {
-	for id, v := range c.store.Servers() {
-		if v == store.Voter && id != c.self {
-			others = append(others, id)
-		}
-	}
-	slices.Sort(others)
-	return others, len(others) + 1
 }
 
 // insist is ensureOn for a server that may be about to come back.

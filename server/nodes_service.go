@@ -168,7 +168,7 @@ func keepsQuorum(st *cluster.State, servers map[cluster.NodeID]store.Voting, n *
 			up++
 		}
 	}
-	if voters > 0 && up > voters/2 {
+	if voters > 0 && up >= cluster.Majority(voters) {
 		return nil
 	}
 	e := cluster.Conflict("quorum", "server %s cannot be removed", n.Name)
