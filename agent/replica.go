@@ -244,7 +244,7 @@ func patiently(ctx context.Context, f func() error) error {
 	}
 }
 
-// pause waits; false when ctx ended first.
+// pause waits for d; false if ctx ended before.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

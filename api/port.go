@@ -92,7 +92,7 @@ func (p *Port) Accept(ctx context.Context) error {
 		}
 		if err != nil {
 			p.log.Warn("connection was not accepted", "err", err)
-			if wait(ctx, acceptPause) != nil {
+			if !pause(ctx, acceptPause) {
 				return nil
 			}
 			continue
@@ -251,14 +251,14 @@ func (p *Port) admit(cs tls.ConnectionState, roles []identity.Role) (Peer, error
 	return peer, nil
 }
 
-// wait waits for d, or until ctx ends.
-func wait(ctx context.Context, d time.Duration) error {
+// pause waits for d; false if ctx ended before.
+func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return nil
+		return true
 	case <-ctx.Done():
-		return ctx.Err()
+		return false
 	}
 }

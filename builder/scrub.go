@@ -38,19 +38,19 @@ func (b *Builder) scrub(ctx context.Context) {
 			for _, c := range parts {
 				began := time.Now()
 				_ = b.registry.contents.check(c) // who has to know is told by rotten
-				if !rest(ctx, scrubShare*time.Since(began)) {
+				if !pause(ctx, scrubShare*time.Since(began)) {
 					return
 				}
 			}
 		}
-		if !rest(ctx, again) {
+		if !pause(ctx, again) {
 			return
 		}
 	}
 }
 
-// rest waits for d; false if ctx ended before.
-func rest(ctx context.Context, d time.Duration) bool {
+// pause waits for d; false if ctx ended before.
+func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

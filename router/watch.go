@@ -69,7 +69,7 @@ func (r *Router) watchHost(ctx context.Context, n *remote) {
 		if !r.deaf(n) {
 			n.cut()
 		}
-		rest(ctx, watchRetry)
+		pause(ctx, watchRetry)
 	}
 }
 
@@ -101,7 +101,7 @@ func (r *Router) converse(ctx context.Context, n *remote) error {
 		}
 		doubts.Stop()
 		r.trust(n)
-		rest(ctx, watchEvery)
+		pause(ctx, watchEvery)
 	}
 	return nil
 }
@@ -220,8 +220,8 @@ func (r *Router) blameHost(up *upstream, err error) {
 	}
 }
 
-// rest waits for d, or until ctx ends.
-func rest(ctx context.Context, d time.Duration) {
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

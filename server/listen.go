@@ -189,15 +189,3 @@ func (h *handover) Close() error {
 
 // Addr implements net.Listener.
 func (h *handover) Addr() net.Addr { return h.addr }
-
-// pause waits for d, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

@@ -137,3 +137,28 @@ func (l *leader) prepare(ctx context.Context) error {
 	l.fleet.forget()
 	return nil
 }
+
+// nudge leaves a signal in a channel of capacity 1.
+func nudge(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // one is waiting already
+	}
+}
+
+// backoff is how long to wait after so many failures in a row: 100 ms, doubling to 5 s.
+func backoff(failures int) time.Duration {
+	return min(100*time.Millisecond<<min(failures-1, 6), 5*time.Second)
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

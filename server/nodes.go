@@ -234,16 +234,3 @@ func (f *fleet) forgetStrangers(st *cluster.State) {
 	maps.DeleteFunc(f.alive, func(id cluster.NodeID, _ time.Time) bool { return gone(id) })
 	maps.DeleteFunc(f.routers, func(id cluster.NodeID, _ cluster.RouterStatus) bool { return gone(id) })
 }
-
-// nudge leaves a signal in a channel of capacity 1.
-func nudge(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default: // one is waiting already
-	}
-}
-
-// backoff is how long to wait after so many failures in a row: 100 ms, doubling to 5 s.
-func backoff(failures int) time.Duration {
-	return min(100*time.Millisecond<<min(failures-1, 6), 5*time.Second)
-}
