@@ -249,6 +249,7 @@ func (s *sim) checkSpread(p *cluster.Plan, gone leaving) {
 		}
 		app, _ := s.state.App(x.App)
 		slots := map[int]bool{x.Slot: true}
+		stuck := map[string]int{} // replicas that may hold a place in their zone, or not any more
 		for a := range s.state.AllocationsOf(x.App) {
 			n, err := s.state.Node(a.Node)
 			stays := a.Type == x.Type && a.Release == x.Release && a.Generation >= app.Generation[x.Type] && a.Slot <= s.wanted(app, x.Type)
@@ -257,7 +258,11 @@ func (s *sim) checkSpread(p *cluster.Plan, gone leaving) {
 					return // doubled by a node that returned; one of them goes
 				}
 				slots[a.Slot] = true
-				add(a.Node)
+				if s.startsNothing(a) {
+					stuck[n.Zone]++
+				} else {
+					add(a.Node)
+				}
 			}
 		}
 		for _, y := range p.Place[:i] {
@@ -267,7 +272,7 @@ func (s *sim) checkSpread(p *cluster.Plan, gone leaving) {
 		}
 		zone := add(x.Node)
 		for other, c := range count {
-			if count[zone]-c > 1 {
+			if count[zone]-c-stuck[other] > 1 {
 				s.t.Fatalf("%s.%d makes zone %s have %d, zone %s %d\n%s", x.Type, x.Slot, zone, count[zone], other, c, s.dump())
 			}
 		}
@@ -277,13 +282,20 @@ func (s *sim) checkSpread(p *cluster.Plan, gone leaving) {
 // unable reports whether a node had its chance to start what x asks for, and did not.
 func (s *sim) unable(id cluster.NodeID, x *cluster.Placement) bool {
 	for a := range s.state.AllocationsOf(x.App) {
-		o := &a.Observed
-		gaveUp := o.State == cluster.AllocationFailed || o.State == cluster.AllocationBackoff || s.now.Sub(a.CreatedAt) >= time.Minute
-		if a.Node == id && a.Type == x.Type && a.Release == x.Release && gaveUp && (o.StartedAt.IsZero() || o.State == cluster.AllocationFailed) {
+		gaveUp := a.Observed.State == cluster.AllocationFailed
+		if a.Node == id && a.Type == x.Type && a.Release == x.Release && (gaveUp || s.startsNothing(a)) {
 			return true
 		}
 	}
 	return false
+}
+
+// startsNothing reports whether a had a chance to get a container, and did not. It may
+// get one more, and when it has not its replacement may still be waited with.
+func (s *sim) startsNothing(a *cluster.Allocation) bool {
+	o := &a.Observed
+	gaveUp := o.State == cluster.AllocationFailed || o.State == cluster.AllocationBackoff || s.now.Sub(a.CreatedAt) >= time.Minute
+	return gaveUp && o.StartedAt.IsZero()
 }
 
 // checkOrder: a web replica that routers may know is told to stop only after a
