@@ -56,7 +56,8 @@ type Config struct {
 	// not care.
 	Measured func([]cluster.Space)
 	// Removed is told each time a server says that this node was removed from the
-	// cluster; nil does not care.
+	// cluster. It belongs to who knows better, for a server runs on this host: what
+	// that says counts, and the agent goes on until Fence. nil: the word of one counts.
 	Removed func()
 	// Apps says that the node runs replicas, Builds that a server on the same host
 	// builds images. Without both the agent needs no container engine and runs only
@@ -99,6 +100,7 @@ type Agent struct {
 	router       *router.Router // nil without one
 	certificates *newestSession
 	life         string // of this process
+	fenced       atomic.Bool
 	hosts        *hosts
 	caller       *caller // nil without CallAddress
 	dialer       *api.Dialer

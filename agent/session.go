@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -67,7 +68,7 @@ func (a *Agent) keepSession(ctx context.Context) error {
 		if a.caller != nil && time.Since(since) >= callAfter {
 			a.caller.call()
 		}
-		if api.WasRemoved(err) {
+		if err = a.judgeRemoval(err); api.WasRemoved(err) {
 			a.removed(server, tries)
 			warned = true
 		}
@@ -81,19 +82,43 @@ func (a *Agent) keepSession(ctx context.Context) error {
 	return nil
 }
 
-// removed does what is left to do when a server says that this node was removed.
-func (a *Agent) removed(server string, before redials) {
-	if before.refused == 0 {
-		a.log.Error("this node was removed from the cluster: it idles. To let the host join again: stop this, empty its data directory, start it with a new join string", "server", server, "dir", a.config.Data)
+// judgeRemoval returns err, as far as it counts. Who was given up for lost and came back,
+// or went on alone by mistake (recover), removes servers in its own eyes that still have
+// a majority: where one runs, that one knows.
+func (a *Agent) judgeRemoval(err error) error {
+	if !api.WasRemoved(err) || a.config.Removed == nil {
+		return err
 	}
-	a.fence()
-	if a.config.Removed != nil {
-		a.config.Removed()
+	a.config.Removed()
+	if a.fenced.Load() {
+		return err
 	}
+	return errors.New("it says that this node was removed, and the server on this host is asked whether that is so")
 }
 
-// fence ends what runs when the cluster has removed this node, for good: an agent that
-// starts again does not begin it anew.
+// removed does what is left to do when a server says that this node was removed.
+func (a *Agent) removed(server string, before redials) {
+	if before.refused == 0 && !a.fenced.Load() {
+		a.idles("server", server)
+	}
+	a.fence()
+}
+
+// Fence ends what runs when the cluster has removed this node, for good. It is for who
+// was told so by Config.Removed.
+func (a *Agent) Fence() {
+	if !a.fenced.Swap(true) {
+		a.idles()
+	}
+	a.fence()
+}
+
+func (a *Agent) idles(attrs ...any) {
+	a.log.Error("this node was removed from the cluster: it idles. To let the host join again: stop this, empty its data directory, start it with a new join string",
+		append(attrs, "dir", a.config.Data)...)
+}
+
+// fence ends what runs: an agent that starts again does not begin it anew.
 func (a *Agent) fence() {
 	set := a.reconciler.fence()
 	if set == nil {

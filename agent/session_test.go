@@ -182,11 +182,17 @@ func runAgent(t *testing.T, c Config) (*Agent, func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return a, startAgent(t, a)
+}
+
+// startAgent runs a until stop is called, or the test ends.
+func startAgent(t *testing.T, a *Agent) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
 	var once sync.Once
-	stop := func() {
+	stop = func() {
 		once.Do(func() {
 			cancel()
 			if err := <-done; err != nil {
@@ -195,7 +201,7 @@ func runAgent(t *testing.T, c Config) (*Agent, func()) {
 		})
 	}
 	t.Cleanup(stop)
-	return a, stop
+	return stop
 }
 
 // receive waits for one of a channel.

@@ -120,7 +120,10 @@ func (h *host) run(ctx context.Context, ready func(context.Context) error) error
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		err := h.server.Run(ctx)
-		if errors.Is(err, server.ErrRemoved) { // the agent has said so
+		if errors.Is(err, server.ErrRemoved) {
+			if ctx.Err() == nil {
+				h.agent.Fence()
+			}
 			<-ctx.Done()
 			return nil
 		}
