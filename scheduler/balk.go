@@ -19,7 +19,8 @@ const (
 	fetchTime = 10 * time.Minute
 	// startTries is how often a container may not come to be, until others are asked.
 	startTries = 2
-	// balkMemory is how long a node is remembered for.
+	// balkMemory is how long a node is remembered for once it was given up on: longer
+	// than the next one may take, or two of them would pass a replica on to each other.
 	balkMemory = movePause
 )
 
@@ -43,8 +44,8 @@ func (p *pass) balked(a *cluster.Allocation) (yes bool, at time.Time) {
 	default:
 		return false, time.Time{}
 	}
-	if a.Desired != cluster.DesiredRun { // it was told to end after that time, and had not begun
-		return a.DesiredAt.Sub(a.CreatedAt) >= startTime, time.Time{}
+	if a.Desired != cluster.DesiredRun { // it was told to end after that time, or those tries, and had not begun
+		return o.Restarts >= startTries || a.DesiredAt.Sub(a.CreatedAt) >= startTime, time.Time{}
 	}
 	return !at.After(p.now), at
 }
@@ -103,7 +104,7 @@ func (p *pass) teaches(v *appView, r *replica) bool {
 			return false
 		}
 	}
-	until := r.a.CreatedAt.Add(balkMemory)
+	until := r.a.DesiredAt.Add(balkMemory) // a wait for an image may have taken as long
 	p.wake(until)
 	return until.After(p.now)
 }

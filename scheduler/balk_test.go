@@ -71,6 +71,25 @@ func TestANodeThatStartsNothingHoldsUpNoScaleUp(t *testing.T) {
 	}
 }
 
+// Two nodes that start nothing do not pass a replica on to each other for ever: what one
+// did is remembered while the other is tried.
+func TestTwoNodesThatStartNothingHoldUpNoScaleUp(t *testing.T) {
+	for _, way := range ways {
+		t.Run(way.String(), func(t *testing.T) {
+			s := newSim(t)
+			s.node("a1", "a")
+			app := s.app("blog", formation{"web": 1})
+			s.deploy(app, fine, "web")
+			s.settle()
+			s.node("b1", "b")
+			s.node("c1", "c")
+			s.balk["b1"], s.balk["c1"] = way, way
+			s.scale(app, "web", 2)
+			t.Logf("the third node serves after %s", s.healthyWithin(2, 2*patience(way)))
+		})
+	}
+}
+
 func TestANodeThatStartsNothingHoldsUpNoRollout(t *testing.T) {
 	for _, way := range []cluster.AllocationState{cluster.AllocationPending, cluster.AllocationFailed, cluster.AllocationBackoff} {
 		t.Run(way.String(), func(t *testing.T) {

@@ -294,7 +294,7 @@ func (s *sim) unable(id cluster.NodeID, x *cluster.Placement) bool {
 // get one more, and when it has not its replacement may still be waited with.
 func (s *sim) startsNothing(a *cluster.Allocation) bool {
 	o := &a.Observed
-	gaveUp := o.State == cluster.AllocationFailed || o.State == cluster.AllocationBackoff || s.now.Sub(a.CreatedAt) >= time.Minute
+	gaveUp := o.State == cluster.AllocationFailed || o.State == cluster.AllocationBackoff || o.Restarts >= startTries || s.now.Sub(a.CreatedAt) >= time.Minute
 	return gaveUp && o.StartedAt.IsZero()
 }
 

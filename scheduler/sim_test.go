@@ -340,9 +340,9 @@ func (s *sim) act(a *cluster.Allocation) {
 		case o.State.Terminal():
 			return
 		case o.State == cluster.AllocationPending || o.State == cluster.AllocationStopping:
-			o = cluster.Observation{State: cluster.AllocationStopped}
-		default:
-			o = cluster.Observation{State: cluster.AllocationStopping}
+			o.State = cluster.AllocationStopped
+		default: // what became of it before is still known
+			o.State, o.Reason, o.Address, o.HealthySince, o.Ailing = cluster.AllocationStopping, "", "", time.Time{}, false
 		}
 		s.observe(a, o)
 		return
