@@ -34,6 +34,7 @@ type retention struct {
 
 	// For run's goroutine only.
 	spares spares
+	saved  spares // what is on the disk of it
 	level  cluster.SpaceLevel
 }
 
@@ -45,7 +46,7 @@ func (a *Agent) retain(rt runtime) {
 		known = spares{}
 	}
 	a.retention = &retention{images: rt.images, containers: rt.containers, mirror: a.mirror.endpoint.Address, assigned: a.reconciler.images,
-		pins: a.reconciler.shared.pins, space: a.space.engineSpace, filled: a.space.filled, save: a.memory.saveSpares, log: a.log, spares: known}
+		pins: a.reconciler.shared.pins, space: a.space.engineSpace, filled: a.space.filled, save: a.memory.saveSpares, log: a.log, spares: known, saved: known}
 }
 
 // begin is run once a server's set was reconciled: what was assigned before this life
@@ -66,10 +67,13 @@ func (r *retention) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil && !errors.Is(err, errEngineDown) && !told { // the engine's watcher says that it is gone
-			r.log.Warn("unused images were not removed, the next look tries again", "err", err)
+		switch {
+		case err == nil:
+			told = false
+		case !told && !errors.Is(err, errEngineDown): // that is for the engine's watcher to say
+			told = true
+			r.log.Warn("old images are not looked after, the next look tries again", "err", err)
 		}
-		told = err != nil
 		if !pause(ctx, sparesPause) {
 			return nil
 		}
@@ -94,13 +98,21 @@ func (r *retention) pass(ctx context.Context) (again time.Duration, err error) {
 	if err != nil {
 		return sparesLook(r.level), err
 	}
-	before := r.spares
-	r.spares = before.after(r.mirror, names, used, now())
-	err = r.remove(ctx)
-	if !r.spares.equal(before) {
-		err = errors.Join(err, r.save(r.spares))
-	}
+	r.spares = r.spares.after(r.mirror, names, used, now())
+	err = errors.Join(r.remove(ctx), r.keep())
 	return r.next(), err
+}
+
+// keep writes down what is known, if that is news to the disk.
+func (r *retention) keep() error {
+	if r.spares.equal(r.saved) {
+		return nil
+	}
+	if err := r.save(r.spares); err != nil {
+		return fmt.Errorf("save the age of images: %w", err)
+	}
+	r.saved = r.spares
+	return nil
 }
 
 // judge measures how full the disk is now.

@@ -2,12 +2,14 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,7 +60,7 @@ func (n *node) retain(known spares, free func() int64) (r *retention, saved *[]s
 		space: func() (cluster.Space, bool) {
 			return cluster.Space{Path: "/", TotalBytes: 100, FreeBytes: free()}, true
 		},
-		save: func(s spares) error { *saved = append(*saved, s); return nil }, log: slog.New(slog.DiscardHandler), spares: known}, saved
+		save: func(s spares) error { *saved = append(*saved, s); return nil }, log: slog.New(slog.DiscardHandler), spares: known, saved: known}, saved
 }
 
 func always90() int64 { return 90 }
@@ -102,6 +104,40 @@ func TestImagesThatNothingUsesGoAfterADay(t *testing.T) {
 		time.Sleep(10 * 24 * time.Hour)
 		if got := n.left(); got != others+" reg/apps/blog@sha256:2 registry/x@sha256:1" || len(*saved) != before {
 			t.Errorf("later: %s, saved %d times for nothing", got, len(*saved)-before)
+		}
+	})
+}
+
+// What is known of images is written down as soon as that is possible, and a disk that
+// takes nothing is told of once, also when the engine was away before.
+func TestAgesThatWereNotSavedAreSavedLater(t *testing.T) {
+	inBubble(t, func(n *node) {
+		n.have("reg/apps/blog@sha256:1")
+		n.begin(setOf(assigned("a-2", 2)))
+		defer func() { n.stop() }()
+		r, saved := n.retain(spares{}, always90)
+		log, save := &said{}, r.save
+		var full atomic.Bool
+		full.Store(true)
+		r.log = slog.New(slog.NewTextHandler(log, nil))
+		r.save = func(s spares) error {
+			if full.Load() {
+				return errors.New("no space left on device")
+			}
+			return save(s)
+		}
+		n.fake.setDown()
+		defer n.background(r)()
+		time.Sleep(90 * time.Minute)
+		n.fake.setUp()
+		time.Sleep(3 * time.Hour)
+		if got := strings.Count(log.String(), "no space left on device"); got != 1 {
+			t.Errorf("it was said %d times:\n%s", got, log)
+		}
+		full.Store(false)
+		time.Sleep(3 * time.Hour)
+		if len(*saved) != 1 || len((*saved)[0].Since) != 1 {
+			t.Errorf("saved: %+v", *saved)
 		}
 	})
 }
