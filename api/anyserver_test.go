@@ -3,7 +3,10 @@ package api
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,4 +63,20 @@ func TestAnyServerIsDialed(t *testing.T) {
 type named struct {
 	net.Conn
 	name string
+}
+
+// TestStrangersDoNotLearnWhereTheServersAre, with a credential or without.
+func TestStrangersDoNotLearnWhereTheServersAre(t *testing.T) {
+	h, _, err := NewHandler(HandlerConfig{Services: servicesOf(&fake{}), Authenticate: testAuthenticate, Logger: slog.New(slog.DiscardHandler),
+		Servers: func() []string { return []string{"10.0.0.1:7443", "10.0.0.2:7443"} }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for token, want := range map[string]string{"Bearer admin": "10.0.0.1:7443, 10.0.0.2:7443", "Bearer guess": "", "": ""} {
+		r, w := httptest.NewRequest(http.MethodGet, "http://10.0.0.1:7443/v1/apps", nil), httptest.NewRecorder()
+		r.Header.Set("Authorization", token)
+		if h.ServeHTTP(w, r); w.Header().Get(headerServers) != want {
+			t.Errorf("%q is told %q, with status %d", token, w.Header().Get(headerServers), w.Code)
+		}
+	}
 }

@@ -62,7 +62,6 @@ func (g *gate) middleware(next echo.HandlerFunc) echo.HandlerFunc {
 		h.Set("X-Request-ID", id)
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
-		g.tellServers(h, c.Request())
 
 		err := g.pass(c, next)
 		if err == nil {
@@ -172,6 +171,7 @@ func (g *gate) admit(c echo.Context) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	g.tellServers(c.Response().Header())
 	ctx := WithActor(r.Context(), actor)
 	if e == nil {
 		c.SetRequest(r.WithContext(ctx))
