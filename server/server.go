@@ -38,7 +38,6 @@ type Server struct {
 	front     *front
 	tokens    *tokenService
 	joins     *joinService
-	routes    []api.Route
 	ready     chan struct{} // closed by Run when it leads and serves, once
 	dismissed chan struct{} // has a place for one signal: Dismiss was called
 	// allApplied is closed by Run when this server has what was committed before it.
@@ -190,12 +189,11 @@ func (s *Server) compose(c Config, began time.Time) error {
 
 // mount puts the API behind the listener.
 func (s *Server) mount(c Config, services api.Services, git http.Handler, sessions *api.SessionServer) error {
-	handler, routes, err := api.NewHandler(api.HandlerConfig{Services: services, Authenticate: s.authenticate, Git: git,
+	handler, _, err := api.NewHandler(api.HandlerConfig{Services: services, Authenticate: s.authenticate, Git: git,
 		Version: c.Version, Logger: c.Logger, Servers: s.book.serverAddresses})
 	if err != nil {
 		return err
 	}
-	s.routes = routes
 	s.front = &front{control: s.control, listener: s.listener, node: s.node.Load, handler: newForwarder(s.control, handler, s.dialer, s.log),
 		sessions: sessions, dialer: s.dialer, peers: s.peers, raft: s.raft, log: s.log}
 	return nil
@@ -355,9 +353,6 @@ func (s *Server) CAPEM() string { return s.trust.authority.CertificatePEM() }
 
 // ClusterID names the cluster.
 func (s *Server) ClusterID() cluster.ClusterID { return s.trust.settings.ID }
-
-// Routes is the live route table with its rules.
-func (s *Server) Routes() []api.Route { return s.routes }
 
 // NewAdminToken makes a lasting admin token, for the command line of the same
 // host. It is for whoever runs this process: no request reaches it.
