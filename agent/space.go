@@ -44,15 +44,7 @@ func (w *spaceWatch) run(ctx context.Context) error {
 
 // judge takes a measurement and says whether a level changed.
 func (w *spaceWatch) judge(all []cluster.Space) {
-	before := map[string]cluster.SpaceLevel{} // what is new was ample
-	for _, s := range w.last() {
-		before[s.Path] = s.Level
-	}
-	changed := false
-	for i, s := range all {
-		all[i].Level = s.Judge(before[s.Path])
-		changed = changed || all[i].Level != before[s.Path]
-	}
+	all, changed := cluster.JudgeSpaces(w.last(), all)
 	w.now.Store(&all)
 	if w.told != nil {
 		w.told(all)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 )
 
 // SpaceLevel says how full a file system is.
@@ -76,6 +77,21 @@ func (s Space) Judge(was SpaceLevel) SpaceLevel {
 		return SpaceTight
 	}
 	return SpaceAmple
+}
+
+// JudgeSpaces returns news of a host's file systems with their levels, and whether one
+// is another than it was before; what was not there was ample.
+func JudgeSpaces(before, news []Space) (judged []Space, changed bool) {
+	judged = slices.Clone(news)
+	for i, s := range judged {
+		was := SpaceAmple
+		if at := slices.IndexFunc(before, func(o Space) bool { return o.Path == s.Path }); at >= 0 {
+			was = before[at].Level
+		}
+		judged[i].Level = s.Judge(was)
+		changed = changed || judged[i].Level != was
+	}
+	return judged, changed
 }
 
 // String is for people: "91% full (1.8 of 20.0 GB free)", or in files.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -53,6 +54,30 @@ func TestSpaceLevelIsSteadyAndMonotonic(t *testing.T) {
 			t.Fatalf("%d%%", p)
 		}
 	})
+}
+
+func TestJudgedSpacesChangeByPath(t *testing.T) {
+	at := func(path string, used int64, l SpaceLevel) Space {
+		return Space{Path: path, TotalBytes: 100, FreeBytes: 100 - used, Level: l}
+	}
+	before := []Space{at("/", 81, SpaceTight), at("/data", 50, SpaceAmple)}
+	for _, c := range []struct {
+		name       string
+		news, want []Space
+		changed    bool
+	}{
+		{"nothing is known", nil, nil, false},
+		{"as before, and never mind what it says of itself", []Space{at("/data", 50, SpaceFull), at("/", 79, SpaceAmple)}, []Space{at("/data", 50, SpaceAmple), at("/", 79, SpaceTight)}, false},
+		{"one fills", []Space{at("/", 79, SpaceAmple), at("/data", 95, SpaceAmple)}, []Space{at("/", 79, SpaceTight), at("/data", 95, SpaceFull)}, true},
+		{"one has room again", []Space{at("/", 78, SpaceAmple), at("/data", 50, SpaceAmple)}, []Space{at("/", 78, SpaceAmple), at("/data", 50, SpaceAmple)}, true},
+		{"a new one with room", []Space{at("/new", 79, SpaceAmple)}, []Space{at("/new", 79, SpaceAmple)}, false},
+		{"a new one without", []Space{at("/new", 80, SpaceAmple)}, []Space{at("/new", 80, SpaceTight)}, true},
+	} {
+		sent := slices.Clone(c.news)
+		if got, changed := JudgeSpaces(before, c.news); !slices.Equal(got, c.want) || changed != c.changed || !slices.Equal(sent, c.news) {
+			t.Errorf("%s: %+v, changed %t", c.name, got, changed)
+		}
+	}
 }
 
 func TestSpaceSaysItsNumber(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -32,27 +31,14 @@ func newSpaces(self cluster.NodeID) *spaces {
 func (s *spaces) measured(node cluster.NodeID, news []cluster.Space) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before, judged := s.nodes[node], slices.Clone(news)
-	for i := range judged {
-		was := levelAt(before, judged[i].Path)
-		judged[i].Level = judged[i].Judge(was)
-		if judged[i].Level != was {
-			nudge(s.changed)
-			if node == s.self {
-				nudge(s.here)
-			}
-		}
-	}
+	judged, changed := cluster.JudgeSpaces(s.nodes[node], news)
 	s.nodes[node] = judged
-}
-
-func levelAt(all []cluster.Space, path string) cluster.SpaceLevel {
-	for _, s := range all {
-		if s.Path == path {
-			return s.Level
-		}
+	if changed {
+		nudge(s.changed)
 	}
-	return cluster.SpaceAmple
+	if changed && node == s.self {
+		nudge(s.here)
+	}
 }
 
 // of returns a node's file systems; nil when nothing is known of them.
