@@ -278,7 +278,7 @@ func (s agentSettings) newAgent(m *agent.Membership, logger *slog.Logger) (*agen
 	if err != nil {
 		return nil, errors.Join(free("listen", s.listen), err)
 	}
-	a, err := agent.New(agent.Config{Dir: filepath.Join(s.dir, "agent"), Data: s.dir, Node: m.Node, Renew: m.Renew, Cluster: m.Cluster, Name: s.name, Zone: s.zone,
+	a, err := agent.New(agent.Config{Dir: agentDir(s.dir), Data: s.dir, Node: m.Node, Renew: m.Renew, Cluster: m.Cluster, Name: s.name, Zone: s.zone,
 		Version: version, Labels: s.labels, Address: address.String(), CallAddress: s.callAddress(), Listener: listener, Apps: true, Servers: m.Servers, Router: s.router, Offer: s.offered, Logger: logger})
 	if err != nil {
 		return nil, errors.Join(claimed(s.dir, err), listener.Close())

@@ -174,7 +174,7 @@ func (in *invocation) wipeEngine(ctx context.Context, dir string, id cluster.Clu
 		return err
 	}
 	in.tellKept(ctx, claim)
-	if err := claim.PurgeImages(ctx, filepath.Join(dir, "agent")); err != nil {
+	if err := claim.PurgeImages(ctx, agentDir(dir)); err != nil {
 		return err
 	}
 	return builder.Purge(ctx, id, registryAddress(dir))

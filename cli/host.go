@@ -33,7 +33,7 @@ func newHost(s server.Config, router *agent.RouterConfig, apps placing, offered 
 	if err != nil {
 		return nil, err
 	}
-	a, err := agent.New(agent.Config{Dir: filepath.Join(s.Dir, "agent"), Data: s.Dir, Node: srv.Node, Cluster: srv.ClusterID(), Name: s.Name, Zone: zoneOf(s),
+	a, err := agent.New(agent.Config{Dir: agentDir(s.Dir), Data: s.Dir, Node: srv.Node, Cluster: srv.ClusterID(), Name: s.Name, Zone: zoneOf(s),
 		Version: s.Version, Address: srv.Address(), Apps: apps == withApps, Builds: true, Servers: []string{dialable(srv.Addr())}, Router: router, Offer: offered,
 		Registry: srv.Registry, CallAddress: callAddress(s), Met: srv.Meet, Removed: srv.Dismiss, Measured: srv.Measured, Logger: s.Logger})
 	if err != nil {

@@ -128,7 +128,7 @@ func (in *invocation) joins(j *identity.JoinString, dir string, role identity.Ro
 	if j == nil {
 		return false, nil
 	}
-	n, err := identity.LoadNode(filepath.Join(dir, "node"))
+	n, err := loadNode(dir)
 	begun, settled := present(filepath.Join(dir, "join.key")), present(filepath.Join(dir, "cluster.cbor"))
 	elsewhere := cluster.Conflict("joined", "this host does not join that cluster").
 		WithHint("name an empty directory: --data DIR\nor leave out --join to start what is there")
@@ -155,6 +155,14 @@ func (in *invocation) joins(j *identity.JoinString, dir string, role identity.Ro
 	return false, nil
 }
 
+// loadNode is who the host with the data directory dir is: fs.ErrNotExist if nobody yet.
+func loadNode(dir string) (*identity.Node, error) {
+	return identity.LoadNode(filepath.Join(dir, "node"))
+}
+
+// agentDir is where the host with the data directory dir keeps what is its agent's.
+func agentDir(dir string) string { return filepath.Join(dir, "agent") }
+
 // present reports whether something is at path.
 func present(path string) bool {
 	_, err := os.Lstat(path)
@@ -168,7 +176,7 @@ func checkJoin(j *identity.JoinString, ip netip.Addr) error {
 		return err
 	}
 	for _, c := range agent.Claims() {
-		n, err := identity.LoadNode(filepath.Join(c.Data, "node"))
+		n, err := loadNode(c.Data)
 		if c.Data == "" || err != nil || n.AuthorityFingerprint() != j.Fingerprint {
 			continue // another cluster's, as far as one can see
 		}

@@ -153,7 +153,7 @@ func alone(cfg server.Config) (bool, error) {
 	if err != nil || !ip.IsLoopback() || cfg.Advertise == "" && listen.Addr().IsUnspecified() {
 		return false, err // the last: the host's network is not there yet
 	}
-	n, err := identity.LoadNode(filepath.Join(cfg.Dir, "node"))
+	n, err := loadNode(cfg.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	}
