@@ -31,11 +31,13 @@ func (s settings) remember(t *target, servers []string, from string) {
 	})
 }
 
-// moved makes from t's server, if t's own is an address that is none of servers and
-// another one answered. A name is its owner's to lead elsewhere.
+// moved makes from t's server, if t's own is an address that was one of the servers,
+// is none any more, and another one answered. A name is its owner's to lead elsewhere,
+// and of an address that no server ever called its own (loopback, a gateway's) nobody
+// can say that it left.
 func (t *target) moved(servers []string, from string) bool {
 	u, err := url.Parse(t.server)
-	if err != nil || t.data != "" || u.Host == from || slices.Contains(servers, u.Host) || !slices.Contains(servers, from) {
+	if err != nil || t.data != "" || u.Host == from || !slices.Contains(t.others, u.Host) || slices.Contains(servers, u.Host) || !slices.Contains(servers, from) {
 		return false
 	}
 	if _, err := netip.ParseAddr(u.Hostname()); err != nil {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -11,14 +12,17 @@ func TestContextLeavesAServerThatLeft(t *testing.T) {
 	const old, next, third = "192.0.2.1:7443", "192.0.2.2:7443", "192.0.2.3:7443"
 	for name, c := range map[string]struct {
 		server  string
+		known   []string
 		servers []string
 		from    string
 		want    string
 	}{
-		"it left, and another one answered": {"https://" + old, []string{next, third}, next, "https://" + next},
-		"it left, and answered":             {"https://" + old, []string{next, third}, old, "https://" + old},
-		"it is away for now":                {"https://" + old, []string{old, next}, next, "https://" + old},
-		"a name":                            {"https://paas.example.com:7443", []string{next, third}, next, "https://paas.example.com:7443"},
+		"it left, and another one answered":    {"https://" + old, []string{old, next}, []string{next, third}, next, "https://" + next},
+		"it left, and answered":                {"https://" + old, []string{old, next}, []string{next, third}, old, "https://" + old},
+		"it is away for now":                   {"https://" + old, []string{old, next}, []string{old, next}, next, "https://" + old},
+		"it never was one: a gateway's":        {"https://" + old, []string{next, third}, []string{next, third}, next, "https://" + old},
+		"it never was one: a host for its own": {"https://127.0.0.1:7443", []string{next, third}, []string{next}, next, "https://127.0.0.1:7443"},
+		"a name":                               {"https://paas.example.com:7443", []string{old, next}, []string{next, third}, next, "https://paas.example.com:7443"},
 	} {
 		files := settings{t.TempDir()}
 		if err := files.put(&target{name: "prod", server: c.server, token: "paas_x", ca: "PEM"}, makeCurrent); err != nil {
@@ -28,6 +32,7 @@ func TestContextLeavesAServerThatLeft(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		x.learned(c.known, "")
 		x.learned(c.servers, c.from)
 		got, err := files.lookup("")
 		if err != nil || got.server != c.want || !slices.Equal(got.others, c.servers) {
@@ -49,6 +54,7 @@ func TestFormerServersAreBounded(t *testing.T) {
 	x := &target{server: "https://192.0.2.1:7443"}
 	for i := range 40 {
 		at := []string{"192.0.2.1:7443", "192.0.2.2:7443"}[(i+1)%2]
+		x.others = []string{strings.TrimPrefix(x.server, "https://")}
 		x.moved([]string{at}, at)
 	}
 	if len(x.former) != 2 {
