@@ -3,8 +3,6 @@ package agent
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"paas/cluster"
+	"paas/identity"
 )
 
 // serverDialTime bounds a connection to a server that may have an image.
@@ -46,9 +45,7 @@ func openMirror(kept *cluster.RegistryEndpoint, source imageSource, log *slog.Lo
 	if kept != nil {
 		m.endpoint = *kept
 	} else {
-		secret := make([]byte, 24)
-		_, _ = rand.Read(secret) // never fails: crypto/rand ends the program instead
-		m.endpoint = cluster.RegistryEndpoint{Address: "127.0.0.1:0", Username: "paas", Password: cluster.Redacted(hex.EncodeToString(secret))}
+		m.endpoint = cluster.RegistryEndpoint{Address: "127.0.0.1:0", Username: "paas", Password: identity.NewSecret()}
 	}
 	var err error
 	if m.listener, err = net.Listen("tcp", m.endpoint.Address); err != nil && kept != nil {

@@ -1,13 +1,12 @@
 package builder
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"maps"
 	"slices"
 	"strings"
 
 	"paas/cluster"
+	"paas/identity"
 )
 
 // imageFacts is what of an image's own description decides how it runs.
@@ -152,7 +151,7 @@ func (s settings) env(keys map[string]bool) (map[string]cluster.Redacted, error)
 			case spec.hasValue:
 				env[key] = spec.Value
 			case spec.Generate:
-				env[key] = newSecret()
+				env[key] = identity.NewSecret() // of the form that Heroku gives
 			case spec.Required && keys != nil && !keys[key] && s.manifest.Env[key] == "":
 				missing = append(missing, key)
 			}
@@ -167,13 +166,6 @@ func (s settings) env(keys map[string]bool) (map[string]cluster.Redacted, error)
 			WithHint("paas config set " + strings.Join(missing, "=… ") + "=…")
 	}
 	return env, nil
-}
-
-// newSecret returns 64 hex digits, as Heroku's generator does.
-func newSecret() cluster.Redacted {
-	b := make([]byte, 32)
-	_, _ = rand.Read(b) // never fails: crypto/rand ends the program instead
-	return cluster.Redacted(hex.EncodeToString(b))
 }
 
 // formation returns app.json's quantities.

@@ -2,8 +2,6 @@ package builder
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +26,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"paas/cluster"
+	"paas/identity"
 )
 
 // registryUser is the only one there is.
@@ -140,9 +139,7 @@ func keptSecret(path string) (string, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	b := make([]byte, 24)
-	_, _ = rand.Read(b) // never fails: crypto/rand ends the program instead
-	secret := hex.EncodeToString(b)
+	secret := identity.NewSecret().Reveal()
 	return secret, os.WriteFile(path, []byte(secret), 0o600)
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -278,5 +279,12 @@ func TestFileIsReplacedWhole(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 2 {
 		t.Errorf("files left: %v, %v", entries, err)
+	}
+}
+
+func TestNewSecretIsNobodysGuess(t *testing.T) {
+	a, b := NewSecret(), NewSecret()
+	if a == b || !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(a.Reveal()) {
+		t.Errorf("%q, %q", a.Reveal(), b.Reveal())
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +14,7 @@ import (
 	"paas/api"
 	"paas/builder"
 	"paas/cluster"
+	"paas/identity"
 )
 
 // push is one git push under way: what its request was authorised for.
@@ -103,9 +102,7 @@ func (g *gitServer) Run(ctx context.Context) error {
 // expect gives a push a secret name for its hook. leave must be called when git is
 // done with it.
 func (g *gitServer) expect(p *push) (secret string) {
-	b := make([]byte, 16)
-	_, _ = rand.Read(b) // never fails: crypto/rand aborts the process instead
-	secret = hex.EncodeToString(b)
+	secret = identity.NewSecret().Reveal()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.pushes[secret] = p
