@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"slices"
 	"time"
 
 	"paas/cluster"
@@ -14,9 +15,11 @@ import (
 
 const (
 	// startTime is how long an agent may take to begin with a replica, which takes it
-	// no time, and fetchTime how long to fetch its image.
-	startTime = time.Minute
-	fetchTime = 10 * time.Minute
+	// no time, and fetchTime how long to fetch its image. Where another node has it
+	// already that one's turn must come before a rollout without progress is given up.
+	startTime      = time.Minute
+	fetchTime      = 10 * time.Minute
+	otherFetchTime = cluster.DefaultProgress - startTime
 	// startTries is how often a container may not come to be, until others are asked.
 	startTries = 2
 	// balkMemory is how long a node is remembered for once it was given up on: longer
@@ -26,7 +29,7 @@ const (
 
 // balked reports whether a's node had its chance to give it a container, and did not.
 // It says when time alone will make it so.
-func (p *pass) balked(a *cluster.Allocation) (yes bool, at time.Time) {
+func (p *pass) balked(g *group, a *cluster.Allocation) (yes bool, at time.Time) {
 	o := &a.Observed
 	if !o.StartedAt.IsZero() || len(a.Mounts) > 0 {
 		return false, time.Time{}
@@ -39,7 +42,7 @@ func (p *pass) balked(a *cluster.Allocation) (yes bool, at time.Time) {
 	case cluster.AllocationPending: // if others become healthy there, it is only their turn
 		at = p.patience(later(a.CreatedAt, p.world.hosts[p.world.byID[a.Node]].worked), startTime)
 	case cluster.AllocationPulling:
-		at = p.patience(a.CreatedAt, fetchTime)
+		at = p.patience(a.CreatedAt, g.fetchTime())
 	case cluster.AllocationStopping, cluster.AllocationStopped:
 	default:
 		return false, time.Time{}
@@ -48,6 +51,14 @@ func (p *pass) balked(a *cluster.Allocation) (yes bool, at time.Time) {
 		return o.Restarts >= startTries || a.DesiredAt.Sub(a.CreatedAt) >= startTime, time.Time{}
 	}
 	return !at.After(p.now), at
+}
+
+// fetchTime is how long a node may take to fetch the image of g's replicas.
+func (g *group) fetchTime() time.Duration {
+	if slices.ContainsFunc(g.replicas, func(r *replica) bool { return r.fresh && !r.a.Observed.StartedAt.IsZero() }) {
+		return otherFetchTime
+	}
+	return fetchTime
 }
 
 func later(a, b time.Time) time.Time {
@@ -73,7 +84,7 @@ func (p *pass) findBalking(g *group) {
 		if !r.fresh || r.lost() || r.a.Slot > g.wanted {
 			continue
 		}
-		balks, at := p.balked(r.a)
+		balks, at := p.balked(g, r.a)
 		if !balks && r.dead() && r.running() {
 			note(r.a.Node) // its agent gave it up: it may do better elsewhere
 		}
