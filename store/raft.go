@@ -30,7 +30,10 @@ const (
 	// the fsync of a busy disk.
 	defaultTimeout = 300 * time.Millisecond
 	defaultLease   = 300 * time.Millisecond
-	defaultCommit  = 20 * time.Millisecond
+	// defaultCommit is how often followers are told what is committed when nothing new
+	// tells them. Each time wakes all servers, also idle ones: 20 ms cost the leader of
+	// three 3.4 % of a core, this costs 2 %, heartbeats included.
+	defaultCommit = 100 * time.Millisecond
 	// aloneTimeout is how often a server that is alone looks whether it still leads:
 	// each look wakes an idle host. Nobody waits for it, see hasten.
 	aloneTimeout = time.Second

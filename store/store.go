@@ -29,7 +29,7 @@ type Config struct {
 	HeartbeatTimeout time.Duration // 0 means 300 ms, without a Transport 1 s
 	ElectionTimeout  time.Duration // 0 means 300 ms, without a Transport 1 s
 	LeaderLease      time.Duration // 0 means 300 ms, without a Transport 1 s
-	CommitTimeout    time.Duration // 0 means 20 ms
+	CommitTimeout    time.Duration // 0 means 100 ms
 }
 
 // drainTime bounds how long Run waits for proposals under way before it stops.
