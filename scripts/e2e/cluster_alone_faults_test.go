@@ -46,9 +46,12 @@ func TestFaultClusterAloneByMistake(t *testing.T) {
 			return ""
 		})
 		<-time.After(5 * time.Second)
-		if now := containersOn(t, others, "shop"); !slices.Equal(now, same) {
-			t.Fatalf("round %d: what they run changed:\n%s\n→\n%s", round, strings.Join(same, "\n"), strings.Join(now, "\n"))
+		// Agents may go over to the third, and what they ran then comes here as well.
+		now := containersOn(t, others, "shop")
+		if slices.ContainsFunc(same, func(c string) bool { return !slices.Contains(now, c) }) {
+			t.Fatalf("round %d: what they ran ended:\n%s\n→\n%s", round, strings.Join(same, "\n"), strings.Join(now, "\n"))
 		}
+		same = now
 	}
 	told := strings.Count(alone.said(), "protocol=paas-session/1")
 	t.Logf("%d replicas ran on; their hosts heard %d times that they were removed", len(same), told)
