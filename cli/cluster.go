@@ -32,6 +32,7 @@ func clusterVerb() *verb {
 				flags: []cli.Flag{
 					&cli.StringFlag{Name: "data", Usage: "data `DIR` of the server that is left", EnvVars: []string{"PAAS_DATA"}},
 					&cli.BoolFlag{Name: "yes", Usage: "do it without a question"},
+					&cli.BoolFlag{Name: "force", Usage: "although so many of the others answer that nothing is lost"},
 				},
 				examples: []string{"paas cluster recover --data /var/lib/paas"}},
 		}}
@@ -133,6 +134,11 @@ func recoverCluster(ctx context.Context, in *invocation) error {
 		return err
 	}
 	defer lock.release()
+	if !in.Bool("force") {
+		if err := server.CheckLost(ctx, dir); err != nil {
+			return err
+		}
+	}
 	if err := in.confirm(ctx, "The server in "+oneLine(dir)+" becomes the only one; all others are removed. Go on?"); err != nil {
 		return err
 	}

@@ -153,8 +153,13 @@ func TestRecoverFromALostMajority(t *testing.T) {
 	at, others := g.leader()
 	left, lost := g[others[0]], []*host{g[at], g[others[1]]}
 	left.await("the follower has it", func() bool { _, err := left.server.store.State().App("blog"); return err == nil })
-	for _, h := range lost {
-		h.stop()
+	lost[0].stop()
+	if err := CheckLost(t.Context(), left.dir); cluster.KindOf(err) != cluster.KindConflict {
+		t.Errorf("one of three is off: %v", err)
+	}
+	lost[1].stop()
+	if err := CheckLost(t.Context(), left.dir); err != nil {
+		t.Errorf("two of three are off: %v", err)
 	}
 	left.sees(map[string]cluster.NodeState{left.name: cluster.NodeUp, lost[0].name: cluster.NodeUnknown, lost[1].name: cluster.NodeUnknown})
 	left.stop()

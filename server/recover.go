@@ -2,14 +2,18 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
+	"paas/api"
 	"paas/cluster"
 	"paas/identity"
 	"paas/store"
@@ -49,6 +53,59 @@ func Recover(dir string, log *slog.Logger) ([]cluster.Member, error) {
 		return nil, errors.Join(err, os.Remove(l.recovered()))
 	}
 	return others, nil
+}
+
+// CheckLost returns an error of KindConflict if the cluster of the server whose data
+// directory is dir needs no Recover: those of its servers that answer are a majority,
+// or are one together with this server. Recovering it would make a second cluster of
+// the same name. Nil says that they are silent, not that they are lost for good.
+func CheckLost(ctx context.Context, dir string) error {
+	n, err := identity.LoadNode(layout{dir}.node())
+	if err != nil || n.Role != identity.RoleServer {
+		return nil // Recover says so
+	}
+	others, err := Others(dir, n.ID)
+	if err != nil {
+		return err
+	}
+	others = slices.DeleteFunc(others, func(m cluster.Member) bool { return !m.Server })
+	there := answering(ctx, n, others)
+	voters := len(others) + 1
+	if len(others) == 0 || len(there)+1 < cluster.Majority(voters) {
+		return nil
+	}
+	e := cluster.Conflict("not_lost", "nothing was recovered").
+		Because("%s of %d servers answer: with this one they are a majority, which loses nothing", strings.Join(there, ", "), voters)
+	return e.WithHint("start this server as it is; remove what is lost with: paas nodes remove NAME\nif those that answer are beyond help: --force")
+}
+
+// answerTime is how long a server may take to show its certificate.
+const answerTime = 3 * time.Second
+
+// answering names those of the servers that answer as themselves.
+func answering(ctx context.Context, n *identity.Node, servers []cluster.Member) (names []string) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	there := make([]bool, len(servers))
+	var work sync.WaitGroup
+	for i, m := range servers {
+		work.Go(func() {
+			conn, err := (&tls.Dialer{Config: n.ClientConfig(api.ALPNPeer)}).DialContext(ctx, "tcp", m.Address)
+			if err != nil {
+				return
+			}
+			id, _, err := identity.PeerNode(conn.(*tls.Conn).ConnectionState())
+			there[i] = err == nil && id == m.ID
+			_ = conn.Close() // nothing was asked
+		})
+	}
+	work.Wait()
+	for i, m := range servers {
+		if there[i] {
+			names = append(names, m.Name)
+		}
+	}
+	return names
 }
 
 // Others are the other hosts of the cluster, as the server whose data directory is dir

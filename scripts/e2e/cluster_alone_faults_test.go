@@ -20,6 +20,10 @@ func TestFaultClusterAloneByMistake(t *testing.T) {
 	alone, others := f.members[2], f.members[:2]
 	alone.end(syscall.SIGTERM)
 	full := f.bed.command("exec", alone.index, f.bin, "cluster", "recover", "--data", alone.data(), "--yes")
+	if _, errs, code := f.run(f.home, "", full[0], full[1:]...); code != 5 || !strings.Contains(errs, "h1, h2 of 3 servers answer") {
+		t.Errorf("cluster recover beside a majority: exit %d\n%s", code, errs)
+	}
+	full = append(full, "--force")
 	if out, errs, code := f.run(f.home, "", full[0], full[1:]...); code != 0 {
 		t.Fatalf("cluster recover: exit %d\n%s%s", code, out, errs)
 	}
