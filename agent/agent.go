@@ -181,8 +181,11 @@ func (a *Agent) listenForCalls() {
 		return
 	}
 	var err error
-	a.caller, err = newCaller(a.config.CallAddress, a.config.Node, func(id cluster.NodeID, _ identity.Role, address string) {
+	a.caller, err = newCaller(a.config.CallAddress, a.config.Node, func(id cluster.NodeID, role identity.Role, address string) {
 		a.hosts.meet(id, address)
+		if role == identity.RoleServer {
+			a.hosts.meetStranger(id, address)
+		}
 		if a.config.Met != nil {
 			a.config.Met(id, address)
 		}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,10 +17,13 @@ type hosts struct {
 
 	mu  sync.Mutex
 	met map[cluster.NodeID]string // where a node was met that was listed elsewhere; guarded by mu
+	// strangers is where servers of the cluster answered that the roster does not know: all
+	// that it knows may be gone, and others have come from a backup. Guarded by mu.
+	strangers map[cluster.NodeID]string
 }
 
 func newHosts(self cluster.NodeID, known *cluster.Roster) *hosts {
-	h := &hosts{self: self, met: map[cluster.NodeID]string{}}
+	h := &hosts{self: self, met: map[cluster.NodeID]string{}, strangers: map[cluster.NodeID]string{}}
 	if known == nil {
 		known = &cluster.Roster{}
 	}
@@ -63,6 +67,23 @@ func (h *hosts) meet(id cluster.NodeID, address string) {
 	h.met[id] = address
 }
 
+// maxStrangers bounds the servers that are asked although nobody told of them.
+const maxStrangers = 8
+
+// meetStranger notes that a server that the roster does not know answered a call with
+// the cluster's certificate.
+func (h *hosts) meetStranger(id cluster.NodeID, address string) {
+	now := h.now()
+	if _, known := now.Member(id); known || now.Refuses(id) || id == h.self {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, again := h.strangers[id]; again || len(h.strangers) < maxStrangers {
+		h.strangers[id] = address
+	}
+}
+
 func (h *hosts) elsewhere(id cluster.NodeID) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -79,6 +100,7 @@ func (h *hosts) update(r *cluster.Roster) *cluster.Roster {
 		r = r.Without(now.Removed)
 		r.Index = now.Index // until something newer comes
 	}
+	clear(h.strangers) // a server speaks: there is no need of others
 	for id := range h.met {
 		old, _ := h.now().Member(id)
 		if m, ok := r.Member(id); !ok || m.Address != old.Address {
@@ -93,7 +115,7 @@ func (h *hosts) update(r *cluster.Roster) *cluster.Roster {
 func (h *hosts) refuses(id cluster.NodeID) bool { return h.now().Refuses(id) }
 
 // servers are the addresses to look for a session at: first, then those of the
-// roster, nearest first.
+// roster, nearest first, then those of servers that it does not know.
 func (h *hosts) servers(first []string, zone string) []string {
 	all := slices.Clone(first)
 	for _, m := range h.nearest(zone) {
@@ -101,6 +123,13 @@ func (h *hosts) servers(first []string, zone string) []string {
 			if !slices.Contains(all, address) {
 				all = append(all, address)
 			}
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(h.strangers)) {
+		if address := h.strangers[id]; !h.now().Refuses(id) && !slices.Contains(all, address) {
+			all = append(all, address)
 		}
 	}
 	return all

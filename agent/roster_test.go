@@ -38,6 +38,23 @@ func TestServersNearbyComeFirst(t *testing.T) {
 	}
 }
 
+// TestServersFromABackupAreFound: all that the roster knows are gone, and one that it
+// does not know answers calls.
+func TestServersFromABackupAreFound(t *testing.T) {
+	r := &cluster.Roster{Index: 9, Members: []cluster.Member{{ID: "1", Address: "10.0.0.1:7443", Server: true}}, Removed: []cluster.NodeID{"9"}}
+	h := newHosts("5", r)
+	h.meetStranger("7", "10.0.0.7:7443")
+	h.meetStranger("9", "10.0.0.9:7443") // it was removed
+	h.meetStranger("1", "10.0.0.6:7443") // it is no stranger
+	if got := h.servers(nil, "a"); !slices.Equal(got, []string{"10.0.0.1:7443", "10.0.0.7:7443"}) {
+		t.Errorf("asks %v", got)
+	}
+	h.update(&cluster.Roster{Index: 4, Members: []cluster.Member{{ID: "7", Address: "10.0.0.7:7443", Server: true}}})
+	if got := h.servers(nil, "a"); !slices.Equal(got, []string{"10.0.0.7:7443"}) {
+		t.Errorf("after it spoke: asks %v", got)
+	}
+}
+
 // TestAnOlderRosterBringsNobodyBack: a server that is behind, or was recovered from an
 // older state, is heard, and who was removed stays out until there is newer word.
 func TestAnOlderRosterBringsNobodyBack(t *testing.T) {

@@ -64,11 +64,13 @@ func (b *book) update(r *cluster.Roster) (saved bool) {
 	return !b.unsaved
 }
 
-// take reports whether r is news.
+// take reports whether r is news. A server that has just started has the state of its
+// last snapshot until somebody leads, and that may know nobody who joined since: what
+// is older than the list is not news, or nobody would find anybody, and lead.
 func (b *book) take(r *cluster.Roster) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(r.Members) == 0 || b.roster.Same(r) {
+	if len(r.Members) == 0 || r.Index < b.roster.Index || b.roster.Same(r) {
 		return false
 	}
 	for id := range b.met {
