@@ -5,9 +5,11 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -185,6 +187,24 @@ func checkJoin(j *identity.JoinString, ip netip.Addr) error {
 			WithHint("use the join string on another host: it is still good\nor to make this one a new node, drain and remove the old one (paas nodes drain), and " + stopHolder(c))
 	}
 	return nil
+}
+
+// warnElsewhere warns of an address that no interface of this host has: a gateway may
+// lead it here, and nobody can see that from here.
+func (in *invocation) warnElsewhere(ip netip.Addr) {
+	own, err := net.InterfaceAddrs()
+	if err != nil || ipAmong(own, ip) {
+		return
+	}
+	in.out.warnf("%s is the address of no network interface of this host: unless a gateway leads it here, no other host reaches this one", ip)
+}
+
+// ipAmong reports whether ip is one of an interface's addresses.
+func ipAmong(all []net.Addr, ip netip.Addr) bool {
+	return slices.ContainsFunc(all, func(a net.Addr) bool {
+		p, err := netip.ParsePrefix(a.String())
+		return err == nil && p.Addr().Unmap() == ip.Unmap()
+	})
 }
 
 // checkReachable refuses addresses at which no other host reaches this one.

@@ -104,6 +104,24 @@ func TestWhatNobodyReachesIsNotAdvertised(t *testing.T) {
 	}
 }
 
+// TestAddressOfNoInterfaceIsWarnedOf, and not refused: gateways translate.
+func TestAddressOfNoInterfaceIsWarnedOf(t *testing.T) {
+	own := []net.Addr{&net.IPNet{IP: net.ParseIP("10.77.0.2"), Mask: net.CIDRMask(24, 32)}, &net.IPNet{IP: net.ParseIP("fd00::2"), Mask: net.CIDRMask(64, 128)}}
+	for ip, want := range map[string]bool{"10.77.0.2": true, "::ffff:10.77.0.2": true, "fd00::2": true, "10.77.0.9": false, "fd00::9": false} {
+		if got := ipAmong(own, netip.MustParseAddr(ip)); got != want {
+			t.Errorf("%s is this host's: %t", ip, got)
+		}
+	}
+	// Nobody is at the string's address: the join fails, after the warning.
+	j := aJoinString(t, anAuthority(t))
+	j.Addresses = []string{"127.0.0.1:1"}
+	ports := []string{"--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--registry", "127.0.0.1:0"}
+	_, errs, code := paasIn(t, append([]string{"server", "--data", t.TempDir(), "--no-apps", "--advertise", "192.0.2.20", "--join", j.Reveal()}, ports...)...)
+	if code == exitOK || !strings.Contains(errs, "192.0.2.20 is the address of no network interface of this host") {
+		t.Errorf("exit %d\n%s", code, errs)
+	}
+}
+
 // TestAServerOnLoopbackIsAlone: nobody else can join it. One that has others does not
 // go there.
 func TestAServerOnLoopbackIsAlone(t *testing.T) {

@@ -128,6 +128,7 @@ func (in *invocation) joinServer(ctx context.Context, cfg server.Config, j *iden
 			return err
 		}
 	}
+	in.warnElsewhere(ip)
 	in.out.notef("Joining the cluster of %s …\n", strings.Join(j.Addresses, ", "))
 	return server.Join(ctx, cfg, *j)
 }

@@ -114,6 +114,9 @@ func (s *joinService) Join(ctx context.Context, in api.JoinRequest) (*api.Joined
 	if err != nil {
 		return nil, err
 	}
+	if err := s.addressTaken(j, n.Address); err != nil {
+		return nil, err
+	}
 	now := time.Now().UTC()
 	out, err := s.store.Propose(ctx, store.RedeemJoin{By: store.By{Actor: "join " + string(j.ID), At: now}, ID: j.ID, Key: key, Node: n})
 	if err != nil {
@@ -126,6 +129,21 @@ func (s *joinService) Join(ctx context.Context, in api.JoinRequest) (*api.Joined
 	s.log.Info("host joined", "node", string(out.Node), "name", in.Name, "role", in.Role.String())
 	st := s.store.State()
 	return &api.Joined{Node: out.Node, Chain: string(chain), Cluster: st.Settings().ID, Domain: st.Settings().Domain, Roster: *st.Roster()}, nil
+}
+
+// addressTaken refuses a host that would be looked for where another one lives: it would
+// be in the cluster, and reached by nobody. Who joined with j already may ask again.
+func (s *joinService) addressTaken(j *cluster.Join, address string) error {
+	if address == "" || j.Used() {
+		return nil
+	}
+	for n := range s.store.State().Nodes() {
+		if n.Address == address && (n.State == cluster.NodeUp || n.ID == s.self) {
+			return cluster.Conflict("address_taken", "this host does not join the cluster").Because("%s is the address of node %s, which is up", address, n.Name).
+				WithHint("give the address of this host that all others reach: --advertise IP; the join string is still good\nif this host was node " + n.Name + " until a moment ago, try again in some seconds")
+		}
+	}
+	return nil
 }
 
 // renew signs an agent's next certificate: for the node and the role that the session's

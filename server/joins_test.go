@@ -76,6 +76,29 @@ func TestHostJoinsOnceAndGetsALostAnswerAgain(t *testing.T) {
 	}
 }
 
+// TestNobodyJoinsAtALiveNodesAddress: it would be reached by nobody, and its string
+// would be used up. Who is in already, and an address whose node is down, are no such case.
+func TestNobodyJoinsAtALiveNodesAddress(t *testing.T) {
+	h := newHost(t)
+	j, key := h.joinString(identity.RoleAgent), newKey(t)
+	ask := func(address string) error {
+		_, _, err := api.Enter(t.Context(), j, key, api.JoinRequest{Role: identity.RoleAgent, Name: "new", Zone: "b", Address: address})
+		return err
+	}
+	taken := h.nodes()[0].Address
+	wantKind(t, ask(taken), cluster.KindConflict, "address_taken")
+	if err := ask("10.9.8.7:7443"); err != nil {
+		t.Fatalf("the string is used up by a join that was refused: %v", err)
+	}
+	if err := ask(taken); err != nil {
+		t.Errorf("the host that joined with it asks again: %v", err)
+	}
+	j, key = h.joinString(identity.RoleAgent), newKey(t)
+	if err := ask("10.9.8.7:7443"); err != nil {
+		t.Errorf("the address of a node that nobody hears: %v", err)
+	}
+}
+
 // 100 tries each with a string that is wrong, expired, replayed, revoked or for the
 // other role: none gets in, and no try leaves anything behind.
 func TestNoBadJoinStringLetsAnybodyIn(t *testing.T) {
