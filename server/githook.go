@@ -193,9 +193,8 @@ func (h *hookServer) answer(ctx context.Context, conn net.Conn) {
 	defer stop()
 	defer conn.Close()
 	_ = conn.SetReadDeadline(time.Now().Add(hookGreets)) // unix sockets have deadlines
-	in := json.NewDecoder(io.LimitReader(conn, maxHookRefs*(maxRefName+256)))
-	var req hookRequest
-	if err := in.Decode(&req); err != nil {
+	req, err := readRequest(conn)
+	if err != nil {
 		return
 	}
 	p, done := h.git.expected(req.Push)
@@ -220,6 +219,16 @@ func (h *hookServer) answer(ctx context.Context, conn net.Conn) {
 	})
 	h.reply(api.WithActor(ctx, p.actor), p, req, json.NewEncoder(conn), cancel)
 	_ = conn.Close() // ends the reader
+}
+
+// readRequest reads what a hook says, which is one line, to its end: a decoder is
+// content without the line feed, which would then be the first sign that it hung up.
+func readRequest(conn io.Reader) (req hookRequest, err error) {
+	line, err := bufio.NewReader(io.LimitReader(conn, maxHookRefs*(maxRefName+256))).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &req)
+	}
+	return req, err
 }
 
 // reply streams what happens, and the exit code at the end.
