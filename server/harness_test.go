@@ -477,6 +477,8 @@ func (a *stubAgent) play(r *stubReplica) {
 		r.obs = cluster.Observation{State: cluster.AllocationStarting, ContainerID: "c-" + string(r.a.ID), StartedAt: time.Now().UTC()}
 	}
 	switch {
+	case verb == "fetch" && !a.open[arg]:
+		r.obs = cluster.Observation{State: cluster.AllocationFailed, Reason: "its image is not in the registry"}
 	case verb == "crash":
 		var code int
 		_, _ = fmt.Sscan(arg, &code)

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"paas/api"
 	"paas/cluster"
@@ -200,97 +199,4 @@ func (s *processService) Restart(ctx context.Context, name cluster.AppName, in a
 	}
 	_, err = s.store.Propose(ctx, store.Restart{By: s.by(ctx), App: name, Types: in.Types})
 	return err
-}
-
-// Settle implements api.ProcessService.
-func (s *processService) Settle(ctx context.Context, name cluster.AppName, types []cluster.ProcessType, send func(api.Progress)) error {
-	st, app, err := s.app(ctx, name)
-	if err != nil {
-		return err
-	}
-	for _, t := range types {
-		if err := scalable(st, app, t); err != nil {
-			return err
-		}
-	}
-	r := newReport(send)
-	w := &watcher{deployer: s.deployer, r: r, app: name, told: map[cluster.AllocationID]api.InstanceNews{}}
-	for a := range s.store.State().AllocationsOf(name) {
-		w.told[a.ID] = newsOf(s.store.State(), a)
-	}
-	for {
-		st := s.store.State()
-		app, err := st.App(name)
-		if err != nil {
-			return err
-		}
-		if err := w.tell(st, &cluster.Deployment{App: name, Release: app.Current}); err != nil {
-			return err
-		}
-		done, again := s.settled(st, app, types)
-		if done {
-			r.done("Settled", nil)
-			return nil
-		}
-		t := time.NewTimer(again)
-		select {
-		case <-s.store.Changed(st.Index()):
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return context.Cause(ctx)
-		}
-		t.Stop()
-	}
-}
-
-// settled reports whether what runs of the types, all if there are none, is what is
-// wanted: every wanted slot has one healthy replica of the serving release, nothing
-// else is left, and the scheduler would change nothing.
-func (s *processService) settled(st *cluster.State, app *cluster.App, types []cluster.ProcessType) (done bool, again time.Duration) {
-	again = time.Second
-	rel, err := st.Release(app.Name, app.Current)
-	if err != nil || st.ActiveDeployment(app.Name) != nil {
-		return err != nil && st.ActiveDeployment(app.Name) == nil, again
-	}
-	counts := func(t cluster.ProcessType) bool { return len(types) == 0 || slices.Contains(types, t) }
-	wanted := 0
-	for t := range rel.Processes {
-		if t != cluster.ProcessRelease && counts(t) {
-			wanted += app.Quantity(t)
-		}
-	}
-	spare := spares(st, app.Name)
-	for a := range st.AllocationsOf(app.Name) {
-		if !counts(a.Type) || spare[a.ID] || a.Desired == cluster.DesiredStop && (!a.Live() || a.Observed.StartedAt.IsZero()) {
-			continue // of the last kind nothing runs: its host could not start it
-		}
-		if a.Desired != cluster.DesiredRun || a.Observed.State != cluster.AllocationHealthy || a.Release != app.Current {
-			return false, again
-		}
-		wanted--
-	}
-	if wanted != 0 {
-		return false, again
-	}
-	plan := scheduler.Compute(scheduler.Input{State: st, Routers: s.fleet.statuses(), Now: time.Now().UTC()})
-	return !slices.ContainsFunc(plan.Place, func(p cluster.Placement) bool { return p.App == app.Name && counts(p.Type) && p.Moves == "" }), again
-}
-
-// spares are replicas that nobody waits for: of two of one slot, one of which takes the
-// place of the other for the sake of the spread, the one that does not serve yet, or
-// not any more.
-func spares(st *cluster.State, app cluster.AppName) map[cluster.AllocationID]bool {
-	spare := map[cluster.AllocationID]bool{}
-	for a := range st.AllocationsOf(app) {
-		if a.Moves == "" {
-			continue
-		}
-		if old, err := st.Allocation(a.Moves); err == nil && old.Desired == cluster.DesiredRun {
-			spare[a.ID] = true
-		} else if err == nil && a.Desired == cluster.DesiredRun {
-			spare[old.ID] = true
-		}
-	}
-	return spare
 }
