@@ -90,6 +90,19 @@ func (c *control) until(ctx context.Context, done func(*cluster.State) (bool, er
 	}
 }
 
+// newer waits for a state after st, d at most, whichever comes first: either way it is
+// time for another look. An error means that ctx ended.
+func (c *control) newer(ctx context.Context, st *cluster.State, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-c.store.Changed(st.Index()):
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return context.Cause(ctx) // nil while it lasts
+}
+
 // aside returns a context that outlives ctx for a moment, with its actor: what
 // was begun is written down even if nobody waits for it any more.
 func aside(ctx context.Context) (context.Context, context.CancelFunc) {

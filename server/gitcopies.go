@@ -68,33 +68,23 @@ func (c *copier) Run(ctx context.Context) error {
 	done := map[cluster.AppName]wanted{}
 	for failures := 0; ; {
 		st := c.store.State()
-		wait := time.Hour
-		if err := c.pass(ctx, st, done); err != nil && ctx.Err() == nil {
-			failures++
-			wait = backoff(failures)
-			c.log.Warn("git repositories are not yet what they should be", "err", err)
-		} else {
-			failures = 0
+		err := c.pass(ctx, st, done)
+		if ctx.Err() != nil {
+			return nil
 		}
-		if c.awaitChange(ctx, st.Index(), wait, failures) != nil {
+		if err != nil {
+			failures++
+			c.log.Warn("git repositories are not yet what they should be", "err", err)
+			if pause(ctx, backoff(failures)) != nil {
+				return nil
+			}
+			continue
+		}
+		failures = 0
+		if c.newer(ctx, st, time.Hour) != nil {
 			return nil
 		}
 	}
-}
-
-// awaitChange waits for the state, unless the last pass failed: then for d.
-func (c *copier) awaitChange(ctx context.Context, index uint64, d time.Duration, failures int) error {
-	if failures > 0 {
-		return pause(ctx, d)
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-c.store.Changed(index):
-	case <-t.C:
-	case <-ctx.Done():
-	}
-	return ctx.Err()
 }
 
 // pass aligns what changed since done.

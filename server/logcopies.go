@@ -101,16 +101,9 @@ func (c *logCopier) Run(ctx context.Context) error {
 		} else { // a busy cluster's changes make no storm of questions
 			failures++
 			wait = logAgain
-			_ = pause(ctx, backoff(failures)) // the select sees the end
+			_ = pause(ctx, backoff(failures)) // newer sees the end
 		}
-		t := time.NewTimer(wait)
-		select {
-		case <-c.store.Changed(st.Index()):
-		case <-t.C:
-		case <-ctx.Done():
-		}
-		t.Stop()
-		if ctx.Err() != nil {
+		if c.newer(ctx, st, wait) != nil {
 			return nil
 		}
 	}

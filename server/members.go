@@ -47,10 +47,7 @@ func (m *members) Run(ctx context.Context) error {
 		if failures > 0 && pause(ctx, backoff(failures)) == nil {
 			continue
 		}
-		select {
-		case <-m.store.Changed(st.Index()):
-		case <-time.After(pace):
-		case <-ctx.Done():
+		if m.newer(ctx, st, pace) != nil {
 			return nil
 		}
 	}

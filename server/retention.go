@@ -40,16 +40,7 @@ func (k *keeper) Run(ctx context.Context) error {
 			k.log.Warn("what destroyed apps left was not removed", "err", err)
 			wait = time.Minute
 		}
-		t := time.NewTimer(wait)
-		select {
-		case <-k.store.Changed(st.Index()):
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return nil
-		}
-		t.Stop()
-		if pause(ctx, retainPause) != nil {
+		if k.newer(ctx, st, wait) != nil || pause(ctx, retainPause) != nil {
 			return nil
 		}
 	}

@@ -68,15 +68,9 @@ func (w *settling) run(ctx context.Context, watch *watcher) error {
 		if err := w.hopeless(ctx, st); err != nil {
 			return err
 		}
-		t := time.NewTimer(again)
-		select {
-		case <-w.store.Changed(st.Index()):
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return context.Cause(ctx)
+		if err := w.newer(ctx, st, again); err != nil {
+			return err
 		}
-		t.Stop()
 	}
 }
 
