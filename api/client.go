@@ -153,6 +153,7 @@ type request struct {
 	wait   time.Duration // for the first byte of the answer; 0 means answerTimeout
 	opened func()        // called when a stream was granted; may be nil
 	stale  bool          // any server may answer, from its own copy
+	brief  bool          // an old answer is taken soon, if nobody leads
 }
 
 // appPath builds "/v1/apps/NAME/…" with every part escaped.
@@ -172,6 +173,7 @@ func call[T any](ctx context.Context, c *Client, q request) (T, error) {
 	var out T
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	q.brief = c.config.LastKnown != nil && !q.changes()
 	res, err := c.open(ctx, q)
 	if err != nil {
 		if res, err = c.lastKnown(ctx, q, err); err != nil {
@@ -232,6 +234,9 @@ func (t *writeError) Write(p []byte) (int, error) {
 // is read.
 func (c *Client) open(ctx context.Context, q request) (*http.Response, error) {
 	res, err := c.openOnce(ctx, q)
+	if again(q, err) {
+		res, err = c.openOnce(ctx, q)
+	}
 	if err != nil && q.upload == nil && c.ledElsewhere(ctx, err) { // an upload is gone
 		return c.openOnce(ctx, q)
 	}
@@ -355,6 +360,9 @@ func (c *Client) build(ctx context.Context, q request) (*http.Request, error) {
 	}
 	for k, v := range q.header {
 		req.Header[k] = v
+	}
+	if q.brief {
+		req.Header.Set(headerPatience, briefly.String())
 	}
 	if c.config.TLS != nil { // which says who answers
 		req.Host = pinnedHost

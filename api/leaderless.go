@@ -16,6 +16,36 @@ const CodeNoLeader = "no_leader"
 // findTime bounds the search for a server that knows a leader.
 const findTime = 2 * time.Second
 
+// headerPatience says how long a question may wait for a leader: its caller takes an old
+// answer then.
+const headerPatience = "Paas-Patience"
+
+// briefly is what a client says there: an election takes less than a second.
+const briefly = 3 * time.Second
+
+// Patience is how long r may wait for a leader, most at most.
+func Patience(r *http.Request, most time.Duration) time.Duration {
+	d, err := time.ParseDuration(r.Header.Get(headerPatience))
+	if err != nil || d < 0 || d > most || !safeMethod(r.Method) {
+		return most
+	}
+	return d
+}
+
+// codeNotLeader is that of a server which found that it leads no more while it looked at
+// a request, and changed nothing.
+const codeNotLeader = "not_leader"
+
+// again reports whether q, a question, is asked once more after err: the server waits for
+// another leader then.
+func again(q request, err error) bool {
+	var e *cluster.Error
+	return !q.changes() && errors.As(err, &e) && e.Code == codeNotLeader
+}
+
+// changes reports whether q is more than a question.
+func (q request) changes() bool { return q.method != "" && q.method != http.MethodGet }
+
 func leaderless(err error) bool {
 	var e *cluster.Error
 	return errors.As(err, &e) && e.Code == CodeNoLeader
@@ -70,7 +100,7 @@ func (c *Client) StatusOf(ctx context.Context, address string) (*ClusterStatus, 
 // lastKnown asks again what met err, of one server alone, if its caller takes what that
 // knew last.
 func (c *Client) lastKnown(ctx context.Context, q request, err error) (*http.Response, error) {
-	if c.config.LastKnown == nil || !leaderless(err) || q.method != "" && q.method != http.MethodGet {
+	if c.config.LastKnown == nil || !leaderless(err) || q.changes() {
 		return nil, err
 	}
 	q.stale = true

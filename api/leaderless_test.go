@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"paas/cluster"
 )
@@ -66,6 +67,39 @@ func TestServerWithoutLeaderIsLeft(t *testing.T) {
 	changes := slices.DeleteFunc(*askedAlone, func(line string) bool { return strings.HasPrefix(line, "GET") })
 	if len(changes) != 1 {
 		t.Errorf("the server without a leader was asked again: %v", changes)
+	}
+}
+
+// TestQuestionIsAskedAgain of a server that lost the lead while it looked; a change is not.
+func TestQuestionIsAskedAgain(t *testing.T) {
+	asked := 0
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		WriteProblem(w, cluster.Errorf(cluster.KindUnavailable, "not_leader", "this server does not lead the cluster"), "")
+	}))
+	t.Cleanup(s.Close)
+	c := askingAll(t, nil, strings.TrimPrefix(s.URL, "https://"))
+	if _, err := c.Joins(t.Context()); err == nil || asked != 2 {
+		t.Errorf("asked %d times, %v", asked, err)
+	}
+	asked = 0
+	if _, err := c.CreateApp(t.Context(), CreateApp{Name: "blog"}); err == nil || asked != 1 {
+		t.Errorf("asked for a change %d times, %v", asked, err)
+	}
+}
+
+// TestPatienceIsAQuestions, and never more than the server's own.
+func TestPatienceIsAQuestions(t *testing.T) {
+	const most = 10 * time.Second
+	for _, c := range []struct {
+		method, says string
+		want         time.Duration
+	}{{"GET", "3s", 3 * time.Second}, {"HEAD", "0s", 0}, {"GET", "", most}, {"GET", "1h", most}, {"GET", "-1s", most}, {"GET", "soon", most}, {"POST", "3s", most}} {
+		r := httptest.NewRequest(c.method, "/v1/apps", nil)
+		r.Header.Set(headerPatience, c.says)
+		if got := Patience(r, most); got != c.want {
+			t.Errorf("%s %q: %s, want %s", c.method, c.says, got, c.want)
+		}
 	}
 }
 

@@ -108,8 +108,10 @@ func serverState(m *api.ServerStatus) (glyph, string) {
 func quorum(voters, up int) string {
 	need := cluster.Majority(voters)
 	spare := max(0, up-need)
-	text := fmt.Sprintf("%d of %d voters up; %d are needed for changes", up, voters, need)
+	text := fmt.Sprintf("%d of %d voters up; %d %s needed for changes", up, voters, need, isAre(need))
 	switch {
+	case up < need:
+		return fmt.Sprintf("%s: nothing can be changed until %d more %s up", text, need-up, isAre(need-up))
 	case voters < 3:
 		return text + "; three servers survive the loss of one: paas join create --role server"
 	case spare == 0:

@@ -226,12 +226,7 @@ func uncordonNode(ctx context.Context, in *invocation) error {
 	return in.schedule(ctx, cluster.ScheduleOpen, func(o *output, n *api.NodeDetail) { o.done("%s takes new replicas", n.Name) })
 }
 
-func replicaCount(n int) string {
-	if n == 1 {
-		return "1 replica"
-	}
-	return fmt.Sprintf("%d replicas", n)
-}
+func replicaCount(n int) string { return counted(n, "replica") }
 
 // schedule changes what may run on a node and says what then is.
 func (in *invocation) schedule(ctx context.Context, s cluster.NodeSchedule, say func(*output, *api.NodeDetail)) error {

@@ -81,6 +81,21 @@ func (o *output) warnf(format string, args ...any) {
 	_, _ = fmt.Fprint(o.err, s.text(s.yellow("!")+" "+fmt.Sprintf(format, args...)+"\n"))
 }
 
+// counted is n of noun, whose plural has an s.
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func isAre(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
+
 // done says that something was changed; with --json it is silent, since the
 // object says it.
 func (o *output) done(format string, args ...any) {

@@ -32,12 +32,15 @@ func showStatus(ctx context.Context, in *invocation) error {
 		return err
 	}
 	return in.print(s, func(o *output) {
-		nodes := o.state(good, fmt.Sprintf("%d of %d up", s.NodesUp, s.Nodes))
-		if s.NodesUp < s.Nodes {
+		nodes, leader := o.state(good, fmt.Sprintf("%d of %d up", s.NodesUp, s.Nodes)), s.Leader
+		switch {
+		case s.Leader == "": // it is the leader who hears them
+			nodes, leader = o.state(idle, fmt.Sprintf("%d; which of them are up is not known", s.Nodes)), "none"
+		case s.NodesUp < s.Nodes:
 			nodes = o.state(bad, fmt.Sprintf("%d of %d up", s.NodesUp, s.Nodes))
 		}
 		fields := [][2]string{{"Cluster", string(s.ID)}, {"Server", in.target.server + "  " + s.Version}, {"Nodes", nodes},
-			{"Leader", fmt.Sprintf("%s  (%d server, index %d)", s.Leader, s.Servers, s.Index)},
+			{"Leader", fmt.Sprintf("%s  (%s, index %d)", leader, counted(s.Servers, "server"), s.Index)},
 			{"Apps", fmt.Sprintf("%d  at %s", s.Apps, appURLPattern(string(s.Domain), s.HTTPSPort))}}
 		for _, low := range s.LowSpace {
 			g := warn

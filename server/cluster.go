@@ -58,23 +58,28 @@ func (s *clusterService) Status(ctx context.Context) (*api.ClusterStatus, error)
 
 // members are the servers, by name.
 func (s *clusterService) members(st *cluster.State) []api.ServerStatus {
-	leader, led := s.store.Leader()
+	leader, _ := s.store.Leader()
 	voting, out := s.store.Servers(), []api.ServerStatus{}
 	for n := range st.Nodes() {
 		if !n.Server {
 			continue
 		}
-		state := n.State
-		if !led && n.ID != s.self {
-			state = cluster.NodeUnknown // it is the leader who hears them
-		}
-		out = append(out, api.ServerStatus{ID: n.ID, Name: n.Name, Zone: n.Zone, Address: n.Address, State: state,
+		out = append(out, api.ServerStatus{ID: n.ID, Name: n.Name, Zone: n.Zone, Address: n.Address, State: s.stateOf(n),
 			Leader: n.ID == leader, Voter: voting[n.ID] == store.Voter})
 	}
 	slices.SortFunc(out, func(a, b api.ServerStatus) int {
 		return cmp.Or(cluster.CompareNames(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
 	return out
+}
+
+// stateOf is what is known of a node: of the others nothing, while nobody leads, as it
+// is the leader who hears them.
+func (c *control) stateOf(n *cluster.Node) cluster.NodeState {
+	if _, led := c.store.Leader(); !led && n.ID != c.self {
+		return cluster.NodeUnknown
+	}
+	return n.State
 }
 
 // Export implements api.ClusterService.

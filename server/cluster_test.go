@@ -162,6 +162,7 @@ func TestRecoverFromALostMajority(t *testing.T) {
 		t.Errorf("two of three are off: %v", err)
 	}
 	left.sees(map[string]cluster.NodeState{left.name: cluster.NodeUp, lost[0].name: cluster.NodeUnknown, lost[1].name: cluster.NodeUnknown})
+	left.hearsNobody()
 	left.stop()
 	removed, err := Recover(left.dir, slog.New(slog.DiscardHandler))
 	if err != nil || len(removed) != 2 {
@@ -199,6 +200,27 @@ func (h *host) sees(want map[string]cluster.NodeState) {
 		}
 		return maps.Equal(got, want)
 	})
+}
+
+// hearsNobody: what was known of others while somebody led is not told as if it were so
+// still, and who takes old news waits briefly for a leader.
+func (h *host) hearsNobody() {
+	h.t.Helper()
+	var why error
+	c, err := api.NewClient(api.ClientConfig{URL: "https://" + h.server.Addr().String(), TLS: identity.PinnedConfig(h.server.CAPEM()), Token: cluster.Redacted(h.token), LastKnown: func(err error) { why = err }})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer c.Close()
+	nodes, err := c.Nodes(h.t.Context())
+	if err != nil || len(nodes) != 3 || why == nil || !strings.Contains(why.Error(), "waited 3s") {
+		h.t.Fatalf("%d nodes, %v; %v", len(nodes), err, why)
+	}
+	for _, n := range nodes {
+		if up := n.State == cluster.NodeUp; up != (n.Name == h.name) {
+			h.t.Errorf("with no leader it says that %s is %s", n.Name, n.State)
+		}
+	}
 }
 
 // TestGitShowsWhyNobodyLeads: git shows plain text alone.

@@ -75,7 +75,7 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.local.ServeHTTP(w, r)
 		return
 	}
-	at, err := f.helm(r.Context(), holdTime)
+	at, err := f.helm(r.Context(), api.Patience(r, holdTime))
 	switch {
 	case err != nil:
 		refuse(w, r, err)

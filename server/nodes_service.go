@@ -44,7 +44,9 @@ func (s *nodeService) Nodes(ctx context.Context) ([]api.NodeInfo, error) {
 // info is a node without what is reserved on it.
 func (s *nodeService) info(n *cluster.Node) api.NodeInfo {
 	leader, led := s.store.Leader()
-	return api.NodeInfo{Node: *n, Leader: led && n.ID == leader, LastHeard: s.fleet.heardAt(n.ID), Space: s.fleet.spaces.of(n.ID)}
+	known := *n
+	known.State = s.stateOf(n)
+	return api.NodeInfo{Node: known, Leader: led && n.ID == leader, LastHeard: s.fleet.heardAt(n.ID), Space: s.fleet.spaces.of(n.ID)}
 }
 
 // reserve adds what a live allocation takes of its node.

@@ -119,7 +119,10 @@ func logWrite(err error) error {
 		Because("%v", err).WithHint("free some space on the server's data disk; it recovers by itself").Wrap(err)
 }
 
+// codeOutcomeUnknown is the code of an error of a change that may have been made.
+const codeOutcomeUnknown = "outcome_unknown"
+
 func unknownOutcome(err error) error {
-	return cluster.Errorf(cluster.KindUnavailable, "outcome_unknown", "the change was not confirmed").
+	return cluster.Errorf(cluster.KindUnavailable, codeOutcomeUnknown, "the change was not confirmed").
 		Because("it may or may not have been made").WithHint("look at the current state before you try again").Wrap(err)
 }

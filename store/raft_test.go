@@ -232,6 +232,31 @@ func TestProposalGivesUpWithItsContext(t *testing.T) {
 	})
 }
 
+// TestReadIsNoChange: one that a leader without a majority gives up, or is too late for,
+// says nothing of a change that may have been made.
+func TestReadIsNoChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, 3)
+		defer g.stop()
+		l := g.leader()
+		g.propose(l, bootstrapCommand())
+		g.cut(l)
+		<-time.After(10 * time.Millisecond) // what was on its way before has arrived
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		for _, c := range []struct {
+			ctx  context.Context
+			code string
+		}{{ctx, "not_read"}, {t.Context(), "not_leader"}} {
+			_, err := g.stores[l].Read(c.ctx)
+			var e *cluster.Error
+			if !errors.As(err, &e) || e.Kind != cluster.KindUnavailable || e.Code != c.code {
+				t.Errorf("got %v, want %s", err, c.code)
+			}
+		}
+	})
+}
+
 func TestFullDiskRefusesWritesAndHealsByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGroup(t, 1)
