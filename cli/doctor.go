@@ -195,6 +195,9 @@ func (in *invocation) checkServer(ctx context.Context, t *target, clock *clockFa
 	if s.NodesUp < s.Nodes {
 		out = append(out, warning("nodes", "see which: paas nodes", "%d nodes are down", s.Nodes-s.NodesUp))
 	}
+	if all, err := c.Volumes(ctx, ""); err == nil { // else the token may see none
+		out = append(out, judgeVolumes(all)...)
+	}
 	for _, low := range s.LowSpace {
 		out = append(out, checkLowSpace(low))
 	}

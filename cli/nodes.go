@@ -32,8 +32,8 @@ func nodesVerb() *verb {
 			{name: "uncordon", aliases: []string{"undrain"}, summary: "let new replicas come again; ends a drain", args: "NODE", takes: one, needs: needsServer, changes: true, run: uncordonNode,
 				examples: []string{"paas nodes uncordon web-3"}},
 			{name: "remove", aliases: []string{"rm"}, summary: "end a host's membership for good", args: "NODE", takes: one, needs: needsServer, changes: true, run: removeNode,
-				about:    "Its certificate is refused from then on: to come back it has to join anew. One that is up and\nruns replicas is refused: drain it first. With --force they are lost, and replaced elsewhere.",
-				flags:    []cli.Flag{yesFlag(), &cli.BoolFlag{Name: "force", Usage: "although it runs replicas"}},
+				about:    "Its certificate is refused from then on: to come back it has to join anew. One that is up and\nruns replicas is refused: drain it first. With --force they are lost, and replaced elsewhere,\nbut not what has a volume there: it stays down until that is detached, and the data stays on\nthe host's disk, out of reach.",
+				flags:    []cli.Flag{yesFlag(), &cli.BoolFlag{Name: "force", Usage: "although it runs replicas or has the data of volumes"}},
 				examples: []string{"paas nodes remove web-3"}},
 		}}
 }

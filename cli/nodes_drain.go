@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"paas/api"
@@ -56,6 +57,10 @@ func removeNode(ctx context.Context, in *invocation) error {
 	if err := in.confirm(ctx, question); err != nil {
 		return err
 	}
+	left, err := in.volumesOn(ctx, n.ID)
+	if err != nil {
+		return err
+	}
 	gone, err := in.client.RemoveNode(ctx, string(n.ID), api.RemoveNode{Force: in.Bool("force")})
 	if err != nil {
 		return err
@@ -63,5 +68,14 @@ func removeNode(ctx context.Context, in *invocation) error {
 	return in.print(gone, func(o *output) {
 		o.done("%s is no member any more", gone.Name)
 		o.notef("  Its certificate is refused from now on. To bring the host back let it join anew: paas join create\n")
+		for _, v := range left {
+			o.warnf("%s", leftBehind(&v, gone.Name))
+		}
 	})
+}
+
+// volumesOn lists the volumes that are bound to a node.
+func (in *invocation) volumesOn(ctx context.Context, node cluster.NodeID) ([]api.VolumeInfo, error) {
+	all, err := in.client.Volumes(ctx, "")
+	return slices.DeleteFunc(all, func(v api.VolumeInfo) bool { return v.Node != node || !v.Written && !v.Attached() }), err
 }

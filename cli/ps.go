@@ -24,7 +24,7 @@ func listProcesses(ctx context.Context, in *invocation) error {
 		if len(list.Allocations) == 0 {
 			o.notef("Nothing runs.\n")
 			if len(list.Unplaced) > 0 {
-				in.tellUnplaced(list)
+				in.tellUnplaced(ctx, list)
 				return
 			}
 			if list.Release == 0 {
@@ -38,7 +38,7 @@ func listProcesses(ctx context.Context, in *invocation) error {
 		if o.outTTY {
 			o.notef("%s\n", o.errStyle.dim(formation(list)))
 		}
-		in.tellUnplaced(list)
+		in.tellUnplaced(ctx, list)
 		in.tellCrashing(ctx, list)
 		in.tellSilent(list)
 	})

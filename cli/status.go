@@ -84,7 +84,7 @@ func (in *invocation) appStatus(ctx context.Context) error {
 	if o.outTTY {
 		o.fields([][2]string{{"  scale", formation(list)}, {"  domains", joined(app.Domains)}, {"  as of", fmt.Sprintf("index %d", list.Index)}})
 	}
-	in.tellUnplaced(list)
+	in.tellUnplaced(ctx, list)
 	in.tellCrashing(ctx, list)
 	in.tellSilent(list)
 	return nil

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,8 +11,9 @@ import (
 )
 
 // tellUnplaced names the replicas that should run and fit nowhere, with what each node,
-// or zone, says against them.
-func (in *invocation) tellUnplaced(list *api.ProcessList) {
+// or zone, says against them. What waits for a volume whose node was removed waits for
+// ever.
+func (in *invocation) tellUnplaced(ctx context.Context, list *api.ProcessList) {
 	found := unplaced(list.Unplaced)
 	if len(found) == 0 {
 		return
@@ -19,7 +21,11 @@ func (in *invocation) tellUnplaced(list *api.ProcessList) {
 	for _, f := range found {
 		in.out.warnf("%s", f)
 	}
-	in.out.next("paas nodes")
+	next := []string{"paas nodes"}
+	if all, err := in.client.Volumes(ctx, list.App); err == nil { // else the reasons have to do
+		next = append(lostVolumes(all), next...)
+	}
+	in.out.next(next...)
 }
 
 // unplaced says of each process type which replicas have no place, and why.

@@ -38,6 +38,11 @@ type Volume struct {
 	Destroyed bool `json:"destroyed,omitempty"`
 }
 
+// DetachAdvice is the command that lets an app's replica run without a volume.
+func DetachAdvice(app AppName, name VolumeName) string {
+	return "paas volumes detach " + string(name) + " -a " + string(app)
+}
+
 // Attached reports whether v is attached to a process type.
 func (v *Volume) Attached() bool { return v.Process != "" }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"paas/api"
@@ -276,7 +277,22 @@ func stuck(st *cluster.State, d *api.NodeDetail) bool {
 
 // unmoved says of each replica that is left why it can go nowhere.
 func unmoved(d *api.NodeDetail) error {
+	hint := "they serve on, and leave as soon as there is room"
+	var held []string
+	for i := range d.Replicas {
+		if a := &d.Replicas[i].Allocation; len(a.Mounts) > 0 {
+			held = append(held, cluster.DetachAdvice(a.App, a.Mounts[0].Name))
+		}
+	}
+	switch {
+	case len(held) == len(d.Replicas):
+		hint = "they serve on here"
+		fallthrough
+	case len(held) > 0:
+		hint += "; what has a volume leaves only without it: back its data up, then " + strings.Join(held, " and ") +
+			" (it starts elsewhere with no data, which stays on " + d.Name + ")"
+	}
 	return cluster.Errorf(cluster.KindUnplaceable, "drain", "%s of node %s can go nowhere", plural(len(d.Replicas), "replica", "replicas"), d.Name).
 		Because("%s", whyEach(d.Replicas)).
-		WithHint("they serve on, and leave as soon as there is room; give up with: paas nodes uncordon " + d.Name)
+		WithHint(hint + "; give up with: paas nodes uncordon " + d.Name)
 }

@@ -202,7 +202,8 @@ type SetNodeState struct {
 
 // RemoveNode ends a node's membership: its record goes, and its certificate is
 // refused from then on. It is refused for a node that runs something, unless the
-// node is down or Force is set, and while it has data of volumes unless Force is set: its replicas are then replaced elsewhere.
+// node is down or Force is set, and while it has data of volumes unless Force is set:
+// its replicas are then replaced elsewhere, but for those whose volume is there.
 type RemoveNode struct {
 	By
 	ID cluster.NodeID

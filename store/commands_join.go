@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"time"
 
 	"paas/cluster"
@@ -125,15 +126,8 @@ func (c RemoveNode) apply(d *cluster.Draft) (Outcome, error) {
 	if n.Server && !anotherServer(s, n.ID) {
 		return Outcome{}, cluster.Conflict("last_server", "node %s cannot be removed", n.Name).Because("it is the only server of the cluster")
 	}
-	live := 0
-	for _, a := range s.AllocationsOn(n.ID) {
-		if a.Live() {
-			live++
-		}
-	}
-	if live > 0 && n.State != cluster.NodeDown && !c.Force {
-		return Outcome{}, cluster.Conflict("node_busy", "node %s cannot be removed yet", n.Name).Because("it runs %d replicas", live).
-			WithHint("move them away first: paas nodes drain " + n.Name + " --watch")
+	if err := c.busy(s, n); err != nil {
+		return Outcome{}, err
 	}
 	if err := c.dataBehind(s, n); err != nil {
 		return Outcome{}, err
@@ -145,17 +139,62 @@ func (c RemoveNode) apply(d *cluster.Draft) (Outcome, error) {
 	return Outcome{Node: n.ID}, nil
 }
 
+// busy refuses to end what runs on a node that is up. What has a volume does not leave
+// by a drain: it has to lose that first.
+func (c RemoveNode) busy(s *cluster.State, n *cluster.Node) error {
+	if n.State == cluster.NodeDown || c.Force {
+		return nil
+	}
+	live := 0
+	var held []string
+	for _, a := range s.AllocationsOn(n.ID) {
+		if !a.Live() {
+			continue
+		}
+		live++
+		if len(a.Mounts) > 0 {
+			held = append(held, cluster.DetachAdvice(a.App, a.Mounts[0].Name))
+		}
+	}
+	if live == 0 {
+		return nil
+	}
+	hint := "move them away first: paas nodes drain " + n.Name + " --watch"
+	if len(held) > 0 {
+		hint = "back up the data of volumes, then " + strings.Join(held, " and ")
+		if len(held) < live {
+			hint += "; move the others away: paas nodes drain " + n.Name + " --watch"
+		}
+		hint += "; or lose all that with --force"
+	}
+	return cluster.Conflict("node_busy", "node %s cannot be removed yet", n.Name).Because("it runs %d replicas", live).WithHint(hint)
+}
+
 // dataBehind refuses to leave data of volumes behind by accident: nobody in the
 // cluster reaches it any more. Nothing of it is removed, with Force either.
 func (c RemoveNode) dataBehind(s *cluster.State, n *cluster.Node) error {
+	if c.Force {
+		return nil
+	}
+	var names, held []string
 	for v := range s.Volumes() {
-		if v.Node == n.ID && v.Written && !v.Destroyed && !c.Force {
-			return cluster.Conflict("node_volumes", "node %s cannot be removed yet", n.Name).
-				Because("it has the data of volume %s of app %s, which nobody would reach any more", v.Name, v.App).
-				WithHint("save what is needed, and remove it all the same with --force; the data stays on its disk")
+		if v.Node != n.ID || !v.Written || v.Destroyed {
+			continue
+		}
+		names = append(names, fmt.Sprintf("%s of app %s", v.Name, v.App))
+		if v.Attached() {
+			held = append(held, cluster.DetachAdvice(v.App, v.Name))
 		}
 	}
-	return nil
+	if len(names) == 0 {
+		return nil
+	}
+	hint := "back up what is needed, and remove it all the same with --force; the data stays on its disk"
+	if len(held) > 0 {
+		hint += "\nwhat has a volume there runs nowhere else before " + strings.Join(held, " and ")
+	}
+	return cluster.Conflict("node_volumes", "node %s cannot be removed yet", n.Name).
+		Because("it has the data of volume %s, which nobody would reach any more", strings.Join(names, ", ")).WithHint(hint)
 }
 
 // anotherServer reports whether there is a server other than that of ID id.

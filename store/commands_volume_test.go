@@ -2,6 +2,7 @@ package store
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"paas/cluster"
@@ -181,8 +182,17 @@ func TestANodeIsNotRemovedFromUnderItsData(t *testing.T) {
 	r := withVolume(t)
 	r.must(attach(4), putWeb(5, 1, nodeA))
 	a := onlyAllocation(t, r)
-	r.must(seen(6, nodeA, a.ID, cluster.AllocationHealthy), SetNodeState{By: by(7), ID: nodeA, State: cluster.NodeDown})
-	r.refuse(RemoveNode{By: by(8), ID: nodeA, Until: by(99).At}, cluster.KindConflict, "node_volumes")
+	r.must(seen(6, nodeA, a.ID, cluster.AllocationHealthy))
+	// A drain would not help.
+	e := r.refuse(RemoveNode{By: by(7), ID: nodeA, Until: by(99).At}, cluster.KindConflict, "node_busy")
+	if !strings.Contains(e.Hint, "paas volumes detach data -a blog") || strings.Contains(e.Hint, "drain") {
+		t.Errorf("advised: %s", e.Hint)
+	}
+	r.must(SetNodeState{By: by(7), ID: nodeA, State: cluster.NodeDown})
+	e = r.refuse(RemoveNode{By: by(8), ID: nodeA, Until: by(99).At}, cluster.KindConflict, "node_volumes")
+	if !strings.Contains(e.Reason, "data of app blog") || !strings.Contains(e.Hint, "paas volumes detach data -a blog") {
+		t.Errorf("%s; advised: %s", e.Reason, e.Hint)
+	}
 	r.must(RemoveNode{By: by(9), ID: nodeA, Until: by(99).At, Force: true})
 	if v := r.volume("data"); v.Node != nodeA || !v.Attached() {
 		t.Errorf("volume is %+v", v)
