@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"paas/cluster"
@@ -45,8 +47,26 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return unavailable("tls", "the server at %s does not speak TLS", c.base.Host).WithHint("check the address and its port")
 	}
-	return unavailable("unreachable", "cannot reach the server at %s", c.base.Host).Because("%s", rootCause(err)).
-		WithHint("is the server running? start it with: paas up")
+	if notTheAPI(err) {
+		return unavailable("no_server", "what answers at %s is no server", c.base.Host).Because("it knows nothing of the API; the port of an agent is such a one").
+			WithHint("give the address of a server; whoever is logged in already sees them all with: paas cluster status")
+	}
+	return unavailable("unreachable", "cannot reach the server at %s", c.base.Host).Because("%s", rootCause(err)).WithHint(c.startHint())
+}
+
+// notTheAPI reports whether the other side speaks TLS, and for other purposes alone.
+func notTheAPI(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error" && op.Err.Error() == "tls: no application protocol"
+}
+
+// startHint is what to do about a server that nobody reaches: only one of this host is
+// started here.
+func (c *Client) startHint() string {
+	if ip, err := netip.ParseAddr(c.base.Hostname()); c.base.Hostname() == "localhost" || err == nil && ip.Unmap().IsLoopback() {
+		return "is the server running? start it with: paas up"
+	}
+	return "see whether it runs, and whether this host may connect to that port: a firewall may be between them"
 }
 
 func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
