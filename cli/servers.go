@@ -12,9 +12,9 @@ import (
 const maxFormer = 8
 
 // remember writes down which servers t's cluster has, and from which one that is known,
-// if that is news. A server that left the cluster and did not answer is the context's no
-// more: the one that did takes its place. Whoever cannot write it asks the one that they
-// know.
+// if that is news. A server that left the cluster is the context's no more, also if it
+// passed on the answer that says so, as that to its own removal: the one that answered
+// takes its place, or another one. Whoever cannot write it asks the one that they know.
 func (s settings) remember(t *target, servers []string, from string) {
 	was := t.server
 	moved := t.moved(servers, from)
@@ -31,14 +31,17 @@ func (s settings) remember(t *target, servers []string, from string) {
 	})
 }
 
-// moved makes from t's server, if t's own is an address that was one of the servers,
-// is none any more, and another one answered. A name is its owner's to lead elsewhere,
+// moved makes from t's server, or another one if from left as well, if t's own is an
+// address that was one of the servers and is none any more. A name is its owner's to lead elsewhere,
 // and of an address that no server ever called its own (loopback, a gateway's) nobody
 // can say that it left.
 func (t *target) moved(servers []string, from string) bool {
 	u, err := url.Parse(t.server)
-	if err != nil || t.data != "" || u.Host == from || !slices.Contains(t.others, u.Host) || slices.Contains(servers, u.Host) || !slices.Contains(servers, from) {
+	if err != nil || t.data != "" || len(servers) == 0 || !slices.Contains(t.others, u.Host) || slices.Contains(servers, u.Host) {
 		return false
+	}
+	if !slices.Contains(servers, from) {
+		from = servers[0]
 	}
 	if _, err := netip.ParseAddr(u.Hostname()); err != nil {
 		return false

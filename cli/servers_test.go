@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestContextLeavesAServerThatLeft: one that is no member any more and did not answer
-// is replaced by who did; git remotes that still lead to it are known.
+// TestContextLeavesAServerThatLeft: one that is no member any more is replaced by who
+// answered, or by another one if it was itself that passed that on; git remotes that still lead to it are known.
 func TestContextLeavesAServerThatLeft(t *testing.T) {
 	const old, next, third = "192.0.2.1:7443", "192.0.2.2:7443", "192.0.2.3:7443"
 	for name, c := range map[string]struct {
@@ -18,7 +18,7 @@ func TestContextLeavesAServerThatLeft(t *testing.T) {
 		want    string
 	}{
 		"it left, and another one answered":    {"https://" + old, []string{old, next}, []string{next, third}, next, "https://" + next},
-		"it left, and answered":                {"https://" + old, []string{old, next}, []string{next, third}, old, "https://" + old},
+		"it left, and answered":                {"https://" + old, []string{old, next}, []string{next, third}, old, "https://" + next},
 		"it is away for now":                   {"https://" + old, []string{old, next}, []string{old, next}, next, "https://" + old},
 		"it never was one: a gateway's":        {"https://" + old, []string{next, third}, []string{next, third}, next, "https://" + old},
 		"it never was one: a host for its own": {"https://127.0.0.1:7443", []string{next, third}, []string{next}, next, "https://127.0.0.1:7443"},
