@@ -14,7 +14,7 @@ import (
 // or zone, says against them. What waits for a volume whose node was removed waits for
 // ever.
 func (in *invocation) tellUnplaced(ctx context.Context, list *api.ProcessList) {
-	found := unplaced(list.Unplaced)
+	found := unplaced(list)
 	if len(found) == 0 {
 		return
 	}
@@ -28,25 +28,44 @@ func (in *invocation) tellUnplaced(ctx context.Context, list *api.ProcessList) {
 	in.out.next(next...)
 }
 
-// unplaced says of each process type which replicas have no place, and why.
-func unplaced(list []cluster.Unplaced) (out []string) {
-	for i, u := range list {
-		if slices.ContainsFunc(list[:i], func(o cluster.Unplaced) bool { return o.Type == u.Type }) {
+// unplaced says of each process type which replicas have no place, and why. One that
+// runs has lost nothing yet: it only cannot leave.
+func unplaced(list *api.ProcessList) (out []string) {
+	stays := func(u cluster.Unplaced) bool {
+		return slices.ContainsFunc(list.Allocations, func(a api.AllocationInfo) bool {
+			return a.Type == u.Type && a.Slot == u.Slot && a.Desired == cluster.DesiredRun && a.Observed.State == cluster.AllocationHealthy
+		})
+	}
+	for i, u := range list.Unplaced {
+		alike := func(o cluster.Unplaced) bool { return o.Type == u.Type && stays(o) == stays(u) }
+		if slices.ContainsFunc(list.Unplaced[:i], alike) {
 			continue
 		}
-		name := fmt.Sprintf("%s.%d", u.Type, u.Slot)
-		more := 0
-		for _, o := range list[i+1:] {
-			if o.Type == u.Type {
-				more++
+		var names []string
+		for _, o := range list.Unplaced[i:] {
+			if alike(o) {
+				names = append(names, fmt.Sprintf("%s.%d", o.Type, o.Slot))
 			}
 		}
-		if more > 0 {
-			name += fmt.Sprintf(" and %d more of its type fit nowhere:", more)
-		} else {
-			name += " fits nowhere:"
+		what := [2]string{"fits nowhere:", "fit nowhere:"}
+		if stays(u) {
+			what = [2]string{"cannot be moved or replaced, and stays where it is:", "cannot be moved or replaced, and stay where they are:"}
 		}
-		out = append(out, name+"\n    "+strings.Join(u.Reasons, "\n    "))
+		out = append(out, subject(names, what)+"\n    "+strings.Join(u.Reasons, "\n    "))
 	}
 	return out
+}
+
+// mostNamed is how many replicas are named one by one.
+const mostNamed = 5
+
+// subject is a sentence about one replica, or about several.
+func subject(names []string, what [2]string) string {
+	switch {
+	case len(names) == 1:
+		return names[0] + " " + what[0]
+	case len(names) > mostNamed:
+		return fmt.Sprintf("%s and %d more of its type %s", names[0], len(names)-1, what[1])
+	}
+	return strings.Join(names, ", ") + " " + what[1]
 }

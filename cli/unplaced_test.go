@@ -5,14 +5,28 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"paas/api"
 	"paas/cluster"
 )
 
 func TestReplicasWithoutAPlaceAreNamedOnceByType(t *testing.T) {
 	full := []string{"node-1 (zone a): 0 MiB free, needs 256 MiB", "node-2 (zone b): cordoned"}
-	got := unplaced([]cluster.Unplaced{{Type: "web", Slot: 2, Reasons: full}, {Type: "web", Slot: 3, Reasons: full}, {Type: "worker", Slot: 1, Reasons: full[:1]}})
-	want := []string{"web.2 and 1 more of its type fit nowhere:\n    " + full[0] + "\n    " + full[1], "worker.1 fits nowhere:\n    " + full[0]}
-	if diff := cmp.Diff(want, got); diff != "" {
+	why := "\n    " + full[0] + "\n    " + full[1]
+	list := &api.ProcessList{}
+	for _, u := range []cluster.Unplaced{{Type: "job", Slot: 1}, {Type: "web", Slot: 1}, {Type: "web", Slot: 2}, {Type: "web", Slot: 3}, {Type: "web", Slot: 4}} {
+		u.Reasons = full
+		list.Unplaced = append(list.Unplaced, u)
+	}
+	for i := range 6 {
+		list.Unplaced = append(list.Unplaced, cluster.Unplaced{Type: "worker", Slot: i + 1, Reasons: full})
+	}
+	for _, slot := range []int{1, 3} { // they run where they are not to be
+		list.Allocations = append(list.Allocations, api.AllocationInfo{Allocation: cluster.Allocation{Type: "web", Slot: slot,
+			Desired: cluster.DesiredRun, Observed: cluster.Observation{State: cluster.AllocationHealthy}}})
+	}
+	want := []string{"job.1 fits nowhere:" + why, "web.1, web.3 cannot be moved or replaced, and stay where they are:" + why,
+		"web.2, web.4 fit nowhere:" + why, "worker.1 and 5 more of its type fit nowhere:" + why}
+	if diff := cmp.Diff(want, unplaced(list)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -66,6 +67,37 @@ func (m *misfits) whyNot(a *cluster.Allocation) []string {
 		}
 	}
 	return slices.Clone(reasons)
+}
+
+// stranded is list with the replicas that have to leave their node, too, and wait behind
+// those of their type that found no place: the scheduler asks for few of them at a time.
+func stranded(st *cluster.State, app cluster.AppName, list []cluster.Unplaced) []cluster.Unplaced {
+	out := slices.Clone(list)
+	for a := range st.AllocationsOf(app) {
+		n, err := st.Node(a.Node)
+		if err != nil || !n.Draining || a.Desired != cluster.DesiredRun || !a.Live() || len(a.Mounts) > 0 || succeeded(st, a) {
+			continue
+		}
+		same := func(u cluster.Unplaced) bool { return u.Type == a.Type && u.Slot == a.Slot }
+		i := slices.IndexFunc(out, func(u cluster.Unplaced) bool { return u.Type == a.Type })
+		if i >= 0 && !slices.ContainsFunc(out, same) {
+			out = append(out, cluster.Unplaced{App: app, Type: a.Type, Slot: a.Slot, Reasons: out[i].Reasons})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b cluster.Unplaced) int {
+		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Slot, b.Slot))
+	})
+	return out
+}
+
+// succeeded reports whether another replica comes or is in the slot of a.
+func succeeded(st *cluster.State, a *cluster.Allocation) bool {
+	for o := range st.AllocationsOf(a.App) {
+		if o.Type == a.Type && o.Slot == a.Slot && o.Attempt > a.Attempt && o.Desired == cluster.DesiredRun && o.Live() {
+			return true
+		}
+	}
+	return false
 }
 
 // whyEach lists replicas and their reasons; what has the same ones is listed together.

@@ -209,6 +209,12 @@ func TestOperatorsTakeANodeOutOfService(t *testing.T) {
 	ctx := t.Context()
 	h.createApp("blog")
 	h.mustDeploy("blog", procfile("web: ok\n"))
+	if _, err := h.client.Scale(ctx, "blog", api.Scale{Changes: []api.ScaleChange{{Type: "web", Quantity: 3}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.client.Settle(ctx, "blog", nil, func(api.Progress) {}); err != nil {
+		t.Fatal(err)
+	}
 	nodes, err := h.client.Nodes(ctx)
 	if err != nil || len(nodes) != 1 || nodes[0].LastHeard.IsZero() {
 		t.Fatalf("nodes: %+v, %v", nodes, err)
@@ -218,16 +224,16 @@ func TestOperatorsTakeANodeOutOfService(t *testing.T) {
 		t.Errorf("a node that does not drain is watched: %v", err)
 	}
 	n, err := h.client.UpdateNode(ctx, string(nodes[0].ID)[:6], api.UpdateNode{Schedule: cluster.ScheduleDraining, SetLabels: map[string]string{"disk": "ssd"}})
-	if err != nil || !n.Draining || n.AllLabels["disk"] != "ssd" || len(n.Replicas) != 1 {
+	if err != nil || !n.Draining || n.AllLabels["disk"] != "ssd" || len(n.Replicas) != 3 {
 		t.Fatalf("%+v, %v", n, err)
 	}
 	err = h.client.WatchDrain(ctx, name, nil)
 	var e *cluster.Error
-	if !errors.As(err, &e) || e.Kind != cluster.KindUnplaceable || !strings.Contains(e.Reason, "blog web.1: "+name) || !strings.Contains(e.Reason, "draining") {
+	if !errors.As(err, &e) || e.Kind != cluster.KindUnplaceable || !strings.Contains(e.Reason, "blog web.1, blog web.2, blog web.3: "+name) || !strings.Contains(e.Reason, "draining") {
 		t.Errorf("a drain with nowhere to go: %v", err)
 	}
 	list, err := h.client.Processes(ctx, "blog")
-	if err != nil || len(list.Unplaced) != 1 || list.Unplaced[0].Slot != 1 {
+	if err != nil || len(list.Unplaced) != 3 || list.Unplaced[0].Slot != 1 || list.Unplaced[2].Slot != 3 {
 		t.Errorf("ps: %+v, %v", list, err)
 	}
 	if n, err = h.client.Node(ctx, name); err != nil || len(n.Replicas[0].Stays) == 0 {

@@ -49,7 +49,8 @@ func (s *processService) list(st *cluster.State, app *cluster.App) *api.ProcessL
 			list.Formation[t] = app.Quantity(t)
 		}
 	}
-	list.Unplaced, _ = s.misfits.of(app.Name)
+	misfits, _ := s.misfits.of(app.Name)
+	list.Unplaced = stranded(st, app.Name, misfits)
 	silent := s.fleet.silent()
 	for a := range st.AllocationsOf(app.Name) {
 		info := api.AllocationInfo{Allocation: *a, Instance: a.Instance(), NodeName: nodeName(st, a.Node)}
