@@ -153,7 +153,7 @@ func (in *invocation) joins(j *identity.JoinString, dir string, role identity.Ro
 			Because("its certificate ended at %s, while it was off", n.NotAfter().UTC().Format(time.RFC3339)).
 			WithHint("let it join anew, from an empty directory: --data DIR, and remove its old name: paas nodes remove")
 	}
-	in.out.notef("This host is in the cluster already, as node %s: --join is not needed any more.\n", n.ID)
+	in.out.notef("This host is in the cluster already, as node %s: --join is not needed any more.\nIf it was removed, it joins anew only once its data directory is empty: %s\n", n.ID, oneLine(dir))
 	return false, nil
 }
 

@@ -79,6 +79,21 @@ func TestNoStringIsUsedUpOnAHostOfTheCluster(t *testing.T) {
 	}
 }
 
+// TestAHostThatIsInNeedsNoString, and is told what to do if it was removed: the string is
+// not looked at.
+func TestAHostThatIsInNeedsNoString(t *testing.T) {
+	ours := anAuthority(t)
+	dir, _ := servesHere(t, ours)
+	var said strings.Builder
+	in := &invocation{program: &program{out: &output{out: io.Discard, err: &said}}}
+	if joins, err := in.joins(aJoinString(t, ours), dir, identity.RoleAgent); joins || err != nil {
+		t.Fatalf("joins %t, %v", joins, err)
+	}
+	if got := said.String(); !strings.Contains(got, "not needed any more") || !strings.Contains(got, "If it was removed") || !strings.Contains(got, dir) {
+		t.Errorf("it says %q", got)
+	}
+}
+
 // TestWhatNobodyReachesIsNotAdvertised, before a string is used up.
 func TestWhatNobodyReachesIsNotAdvertised(t *testing.T) {
 	j := aJoinString(t, anAuthority(t))
