@@ -167,6 +167,15 @@ func (r Rollout) SurgeOf(quantity int) int {
 	return max(1, (quantity+3)/4)
 }
 
+// Patience is how long a rollout may be without any progress. A replica that has to be
+// healthy for ten minutes is not late after three.
+func (r Rollout) Patience() time.Duration {
+	if r.Deadline > 0 {
+		return r.Deadline + r.MinHealthy
+	}
+	return DefaultProgress + r.MinHealthy
+}
+
 // Build is one attempt to make an image from source.
 type Build struct {
 	ID         BuildID    `json:"id"`

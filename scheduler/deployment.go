@@ -130,8 +130,7 @@ func (p *pass) conclude(v *appView) {
 		p.update(v, cluster.DeploymentUnknown, nil)
 		return
 	}
-	// A replica that has to be healthy for ten minutes is not late after three.
-	deadline := p.patience(v.rolling.ProgressAt, orDefault(v.target.Rollout.Deadline, cluster.DefaultProgress)+v.target.Rollout.MinHealthy)
+	deadline := p.patience(v.rolling.ProgressAt, v.target.Rollout.Patience())
 	if deadline.After(p.now) {
 		p.wake(deadline)
 		return

@@ -122,6 +122,10 @@ func (w *watcher) tellMisfits(st *cluster.State, x *cluster.Deployment) <-chan s
 			return changed
 		}
 	}
+	wait := "" // said once
+	if rel, err := st.Release(w.app, x.Release); err == nil && len(w.stuck) == 0 {
+		wait = fmt.Sprintf("; the rollout waits for room for %s, and gives up then", rel.Rollout.Patience().Round(time.Second))
+	}
 	for _, u := range list {
 		if w.stuck[u.Type] {
 			continue
@@ -130,7 +134,8 @@ func (w *watcher) tellMisfits(st *cluster.State, x *cluster.Deployment) <-chan s
 			w.stuck = map[cluster.ProcessType]bool{}
 		}
 		w.stuck[u.Type] = true
-		w.r.warn(fmt.Sprintf("%s.%d fits nowhere yet: %s", u.Type, u.Slot, strings.Join(u.Reasons, "; ")))
+		w.r.warn(fmt.Sprintf("%s.%d fits nowhere yet: %s%s", u.Type, u.Slot, strings.Join(u.Reasons, "; "), wait))
+		wait = ""
 	}
 	return changed
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -98,5 +99,40 @@ func TestARestartWithoutRoomIsNotDone(t *testing.T) {
 		if a.Desired == cluster.DesiredRun && a.Generation != app.Generation["web"] {
 			t.Errorf("%s is of before the restart", a.ID)
 		}
+	}
+}
+
+// TestADeployWithoutRoomSaysOnceHowLongItWaits: who waits for minutes wants to know how
+// many.
+func TestADeployWithoutRoomSaysOnceHowLongItWaits(t *testing.T) {
+	h := newHost(t)
+	ctx := t.Context()
+	h.createApp("blog")
+	h.mustDeploy("blog", procfile("web: ok\nworker: ok\n"))
+	if _, err := h.client.Scale(ctx, "blog", api.Scale{Changes: []api.ScaleChange{{Type: "worker", Quantity: 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.settle("blog"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.client.UpdateNode(ctx, string(h.server.self), api.UpdateNode{Schedule: cluster.ScheduleDraining}); err != nil {
+		t.Fatal(err)
+	}
+	n, ended := &news{}, make(chan error, 1)
+	go func() {
+		_, err := h.client.DeploySource(ctx, "blog", api.DeploySource{Archive: archive(t, procfile("web: ok\nworker: ok\n"))}, n.add)
+		ended <- err
+	}()
+	h.await("both are told", func() bool {
+		return strings.Contains(n.String(), "web.1 fits nowhere yet") && strings.Contains(n.String(), "worker.1 fits nowhere yet")
+	})
+	if got := strings.Count(n.String(), "the rollout waits for room for 3m0s"); got != 1 {
+		t.Errorf("told %d times how long it waits:\n%s", got, n)
+	}
+	if _, err := h.client.UpdateNode(ctx, string(h.server.self), api.UpdateNode{Schedule: cluster.ScheduleOpen}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
