@@ -91,7 +91,11 @@ func verifyBackup(_ context.Context, in *invocation) error {
 		return err
 	}
 	return in.print(h, func(o *output) {
-		o.done("whole: cluster %s, state at index %d, %d bytes", h.Cluster, h.Index, h.Bytes)
+		newest := ""
+		if !h.NewestEvent.IsZero() {
+			newest = ", newest event of " + h.NewestEvent.Local().Format(time.DateTime)
+		}
+		o.done("whole: cluster %s, %s%s, state at index %d, %d bytes", h.Cluster, counted(h.Apps, "app"), newest, h.Index, h.Bytes)
 	})
 }
 

@@ -193,7 +193,7 @@ func (in *invocation) checkServer(ctx context.Context, t *target, clock *clockFa
 		out = append(out, warning("version", "install the same version on both", "this tool is %s, the server is %s", version, s.Version))
 	}
 	if s.NodesUp < s.Nodes {
-		out = append(out, warning("nodes", "see which: paas nodes", "%d nodes are down", s.Nodes-s.NodesUp))
+		out = append(out, warning("nodes", "see which: paas nodes", "%s %s down", counted(s.Nodes-s.NodesUp, "node"), isAre(s.Nodes-s.NodesUp)))
 	}
 	if all, err := c.Volumes(ctx, ""); err == nil { // else the token may see none
 		out = append(out, judgeVolumes(all)...)

@@ -23,7 +23,7 @@ func rollback(ctx context.Context, in *invocation) error {
 		}
 	}
 	what := "the release before"
-	if in.mayAsk() && !in.Bool("yes") {
+	if !in.Bool("yes") && (to > 0 || in.mayAsk()) { // nobody is to say yes to what there is not
 		rel, err := in.rollbackTarget(ctx, to)
 		if err != nil {
 			return err

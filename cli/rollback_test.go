@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strings"
 	"testing"
 
 	"paas/cluster"
@@ -26,5 +27,16 @@ func TestRollbackAsksAboutARelease(t *testing.T) {
 	}
 	if _, err := in.rollbackTarget(t.Context(), 9); cluster.KindOf(err) != cluster.KindNotFound {
 		t.Errorf("a version that there is not: %v", err)
+	}
+}
+
+// TestRollbackToNothingNeedsNoYes: a version that there is not is what is wrong first.
+func TestRollbackToNothingNeedsNoYes(t *testing.T) {
+	b := newBench(t)
+	if code, said := b.run([]string{"rollback", "v9", "-a", "blog"}); code != exitNotFound || strings.Contains(said, "--yes") {
+		t.Errorf("v9: exit %d: %s", code, said)
+	}
+	if code, said := b.run([]string{"rollback", "-a", "blog"}); code != exitUsage || !strings.Contains(said, "--yes") {
+		t.Errorf("none named: exit %d: %s", code, said)
 	}
 }

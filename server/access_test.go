@@ -277,7 +277,7 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Error("opened with a wrong passphrase")
 	}
 	head, err := VerifyBackup("correct horse", strings.NewReader(backup.String()))
-	if err != nil || head.Cluster != h.server.ClusterID() {
+	if err != nil || head.Cluster != h.server.ClusterID() || head.Apps != 1 || time.Since(head.NewestEvent) > time.Hour {
 		t.Fatalf("verify: %+v %v", head, err)
 	}
 	wantKind(t, Restore(h.dir, "correct horse", strings.NewReader(backup.String())), cluster.KindConflict, "data")

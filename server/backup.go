@@ -118,8 +118,17 @@ func (l layout) adopt(h backupHead, st *cluster.State, body []byte) error {
 	return writeSettings(l, t.settings)
 }
 
+// Verified is what a backup holds that was read to its end.
+type Verified struct {
+	store.BackupHeader
+	Apps int `json:"apps"`
+	// NewestEvent is when the last thing happened that the state tells of; zero if it
+	// tells of nothing.
+	NewestEvent time.Time `json:"newest_event,omitzero"`
+}
+
 // VerifyBackup reads a whole backup and says what it holds, or what is wrong with it.
-func VerifyBackup(passphrase cluster.Redacted, r io.Reader) (*store.BackupHeader, error) {
+func VerifyBackup(passphrase cluster.Redacted, r io.Reader) (*Verified, error) {
 	plain, err := identity.DecryptBackup(r, passphrase)
 	if err != nil {
 		return nil, err
@@ -127,6 +136,16 @@ func VerifyBackup(passphrase cluster.Redacted, r io.Reader) (*store.BackupHeader
 	if _, err := readBackupHead(plain); err != nil {
 		return nil, err
 	}
-	h, _, err := store.ReadBackup(plain)
-	return h, err
+	h, st, err := store.ReadBackup(plain)
+	if err != nil {
+		return nil, err
+	}
+	v := &Verified{BackupHeader: *h}
+	for range st.Apps() {
+		v.Apps++
+	}
+	for e := range st.EventsSince(0) {
+		v.NewestEvent = e.At
+	}
+	return v, nil
 }

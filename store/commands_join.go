@@ -167,7 +167,11 @@ func (c RemoveNode) busy(s *cluster.State, n *cluster.Node) error {
 		}
 		hint += "; or lose all that with --force"
 	}
-	return cluster.Conflict("node_busy", "node %s cannot be removed yet", n.Name).Because("it runs %d replicas", live).WithHint(hint)
+	what := "1 replica"
+	if live > 1 {
+		what = fmt.Sprintf("%d replicas", live)
+	}
+	return cluster.Conflict("node_busy", "node %s cannot be removed yet", n.Name).Because("it runs %s", what).WithHint(hint)
 }
 
 // dataBehind refuses to leave data of volumes behind by accident: nobody in the
