@@ -62,18 +62,19 @@ func LoadMembership(dir string) (*Membership, error) {
 
 // Join makes the host an agent of the cluster that j is for and writes down what it
 // is then. in says what the host is; its role and what j says are filled in. It may
-// be repeated, after whatever end, until it returns nil. No agent with dir must run.
-func Join(ctx context.Context, dir string, j identity.JoinString, in api.JoinRequest) error {
+// be repeated, after whatever end, until it returns no error, but who belongs to the
+// cluster then. No agent with dir must run.
+func Join(ctx context.Context, dir string, j identity.JoinString, in api.JoinRequest) (*cluster.Roster, error) {
 	key, err := identity.LoadOrCreateKey(filepath.Join(dir, joinKeyFile))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	in.Role = identity.RoleAgent
 	n, joined, err := api.Enter(ctx, j, key, in)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return settle(dir, n, &Membership{Cluster: joined.Cluster, Servers: j.Addresses})
+	return &joined.Roster, settle(dir, n, &Membership{Cluster: joined.Cluster, Servers: j.Addresses})
 }
 
 // settle writes down who the host is now. The join's key goes last: as long as it is

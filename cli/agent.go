@@ -212,8 +212,11 @@ func (in *invocation) joinAgent(ctx context.Context, s agentSettings) (*agent.Me
 		}
 		in.warnElsewhere(address.Addr())
 		in.out.notef("Joining the cluster of %s …\n", strings.Join(s.join.Addresses, ", "))
-		err = agent.Join(ctx, s.dir, *s.join, api.JoinRequest{Name: s.name, Zone: s.zone, Labels: s.labels, Address: address.String(), Router: s.router != nil, Apps: true})
+		r, err := agent.Join(ctx, s.dir, *s.join, api.JoinRequest{Name: s.name, Zone: s.zone, Labels: s.labels, Address: address.String(), Router: s.router != nil, Apps: true})
 		if err != nil {
+			return nil, err
+		}
+		if err := in.warnNamesake(r, s.dir); err != nil {
 			return nil, err
 		}
 	}

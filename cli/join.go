@@ -199,6 +199,22 @@ func (in *invocation) warnElsewhere(ip netip.Addr) {
 	in.out.warnf("%s is the address of no network interface of this host: unless a gateway leads it here, no other host reaches this one", ip)
 }
 
+// warnNamesake warns of another host in r that has the name of this one, which has just
+// joined: a command that names one of them is refused.
+func (in *invocation) warnNamesake(r *cluster.Roster, dir string) error {
+	n, err := loadNode(dir)
+	if err != nil {
+		return err
+	}
+	me, _ := r.Member(n.ID)
+	for _, m := range r.Members {
+		if m.Name == me.Name && m.ID != me.ID {
+			in.out.warnf("another host, %s, is named %s, too: commands need the ID of one of them, and this one's is %s", m.ID, me.Name, me.ID)
+		}
+	}
+	return nil
+}
+
 // ipAmong reports whether ip is one of an interface's addresses.
 func ipAmong(all []net.Addr, ip netip.Addr) bool {
 	return slices.ContainsFunc(all, func(a net.Addr) bool {

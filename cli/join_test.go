@@ -79,6 +79,22 @@ func TestNoStringIsUsedUpOnAHostOfTheCluster(t *testing.T) {
 	}
 }
 
+// TestNamesakeIsWarnedOf on the host that joined, and of its own name alone.
+func TestNamesakeIsWarnedOf(t *testing.T) {
+	dir, me := servesHere(t, anAuthority(t))
+	for name, warns := range map[string]bool{"h1": true, "h2": false} {
+		r := &cluster.Roster{Members: []cluster.Member{{ID: "0000000000000000", Name: name}, {ID: me.ID, Name: "h1"}}}
+		if me.ID < r.Members[0].ID {
+			t.Fatal("a roster is sorted")
+		}
+		var said strings.Builder
+		in := &invocation{program: &program{out: &output{out: io.Discard, err: &said}}}
+		if err := in.warnNamesake(r, dir); err != nil || strings.Contains(said.String(), "is named h1, too") != warns {
+			t.Errorf("beside %s: %v, %q", name, err, said.String())
+		}
+	}
+}
+
 // TestAHostThatIsInNeedsNoString, and is told what to do if it was removed: the string is
 // not looked at.
 func TestAHostThatIsInNeedsNoString(t *testing.T) {

@@ -130,7 +130,11 @@ func (in *invocation) joinServer(ctx context.Context, cfg server.Config, j *iden
 	}
 	in.warnElsewhere(ip)
 	in.out.notef("Joining the cluster of %s …\n", strings.Join(j.Addresses, ", "))
-	return server.Join(ctx, cfg, *j)
+	r, err := server.Join(ctx, cfg, *j)
+	if err != nil {
+		return err
+	}
+	return in.warnNamesake(r, cfg.Dir)
 }
 
 // checkAdvertised refuses an --advertise that is good for nothing. A server that is the

@@ -78,7 +78,7 @@ func (h *host) adopt(name string) *host {
 			h.t.Logf("%s said:\n%s", name, other.log)
 		}
 	})
-	if err := Join(h.t.Context(), Config{Dir: other.dir, Listen: other.listen, Name: name, Zone: "a"}, h.joinString(identity.RoleServer)); err != nil {
+	if _, err := Join(h.t.Context(), Config{Dir: other.dir, Listen: other.listen, Name: name, Zone: "a"}, h.joinString(identity.RoleServer)); err != nil {
 		h.t.Fatal(err)
 	}
 	other.start()

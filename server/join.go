@@ -33,27 +33,28 @@ const (
 
 // Join makes the host a server of the cluster that j is for: it is let in, and has
 // then everything in c.Dir that New needs. It may be repeated, after whatever end,
-// until it returns nil. A server with c.Dir must not run.
-func Join(ctx context.Context, c Config, j identity.JoinString) error {
+// until it returns no error, but who belongs to the cluster then. A server with c.Dir
+// must not run.
+func Join(ctx context.Context, c Config, j identity.JoinString) (*cluster.Roster, error) {
 	c, err := c.complete()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	l := layout{c.Dir}
 	if err := l.make(); err != nil {
-		return err
+		return nil, err
 	}
 	public, ips, err := addresses(c.Listen, c.Advertise)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	port, err := cluster.ParseAddress("listen", c.Listen)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	key, err := identity.LoadOrCreateKey(l.joinKey())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	in := api.JoinRequest{Role: identity.RoleServer, Name: c.Name, Zone: c.Zone, Address: netip.AddrPortFrom(public, port.Port()).String(), Router: true}
 	for _, ip := range ips {
@@ -63,16 +64,16 @@ func Join(ctx context.Context, c Config, j identity.JoinString) error {
 	}
 	n, joined, err := api.Enter(ctx, j, key, in)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	t, err := fetchTrust(ctx, n, &joined.Roster, j.Addresses)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if got, err := identity.Fingerprint(t.settings.CACertificate); err != nil || got != j.Fingerprint || t.settings.ID != joined.Cluster {
-		return fmt.Errorf("join cluster %s: a server sent what belongs to cluster %s", joined.Cluster, t.settings.ID)
+		return nil, fmt.Errorf("join cluster %s: a server sent what belongs to cluster %s", joined.Cluster, t.settings.ID)
 	}
-	return l.admit(n, &joined.Roster, t)
+	return &joined.Roster, l.admit(n, &joined.Roster, t)
 }
 
 // admit writes down who this host is now. The join's key goes last: as long as it is

@@ -17,7 +17,7 @@ func TestServerThatJoinsMayBeCutOffAnywhere(t *testing.T) {
 	j := h.joinString(identity.RoleServer)
 	c := Config{Dir: filepath.Join(t.TempDir(), "data"), Listen: freeAddress(t), Name: "new", Zone: "b"}
 	l := layout{c.Dir}
-	if err := Join(t.Context(), c, j); err != nil {
+	if _, err := Join(t.Context(), c, j); err != nil {
 		t.Fatal(err)
 	}
 	first, err := identity.LoadNode(l.node())
@@ -36,7 +36,7 @@ func TestServerThatJoinsMayBeCutOffAnywhere(t *testing.T) {
 		}
 		_, err := New(Config{Dir: c.Dir, Listen: "127.0.0.1:0", images: (&stubImages{}).open})
 		wantKind(t, err, cluster.KindConflict, "join_unfinished")
-		if err := Join(t.Context(), c, j); err != nil {
+		if _, err := Join(t.Context(), c, j); err != nil {
 			t.Fatal(err)
 		}
 		n, err := identity.LoadNode(l.node())
