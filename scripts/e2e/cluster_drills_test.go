@@ -74,8 +74,7 @@ func (f *fleet) killLeader(l *ledger) (killed *member, first, all time.Duration)
 	f.t.Helper()
 	killed = f.leader()
 	survivors := slices.DeleteFunc(f.servers(), func(m *member) bool { return m == killed || !m.running() })
-	at := time.Now()
-	killed.end(syscall.SIGKILL)
+	at := killed.end(syscall.SIGKILL) // what was written just before says nothing
 	first, all = l.writesBack(at, survivors, 30*time.Second)
 	return killed, first, all
 }

@@ -302,10 +302,11 @@ func (m *member) signal(s syscall.Signal) {
 	}
 }
 
-// end sends s and waits until the process is gone.
-func (m *member) end(s syscall.Signal) {
+// end sends s and waits until the process is gone. It returns when s was sent.
+func (m *member) end(s syscall.Signal) (sent time.Time) {
 	m.f.t.Helper()
 	m.signal(s)
+	sent = time.Now()
 	m.wanted = false
 	m.f.await(m.name+" ends", 60*time.Second, func() string {
 		if m.running() {
@@ -313,6 +314,7 @@ func (m *member) end(s syscall.Signal) {
 		}
 		return ""
 	})
+	return sent
 }
 
 // powerOff kills the whole host: silence. It returns when the plug was pulled:

@@ -191,8 +191,8 @@ func leaderFault(f *fleet, entry *host, lasts time.Duration, do func(lead *membe
 	others := slices.DeleteFunc(f.servers(), func(m *member) bool { return m == lead })
 	changes := f.leaders(others...)
 	f.await("the load is on", 20*time.Second, func() string { return traffic.atLeast(0, 400) })
-	at := time.Now()
 	undo := do(lead)
+	at := time.Now() // what is written before the fault is there says nothing
 	first, all := l.writesBack(at, others, 30*time.Second)
 	t.Logf("writes back after %v, through both other servers %v", first.Round(time.Millisecond), all.Round(time.Millisecond))
 	within(t, "writes back", first, 2*time.Second)
